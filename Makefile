@@ -29,7 +29,7 @@ check: .venv/.all ## format, lint, types, import contracts, dependencies
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy $(SOURCES)
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry src
 
 bench: .venv/.all ## measure Palaver beside a raw reader and LangChain
