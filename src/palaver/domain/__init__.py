@@ -1,0 +1,1 @@
+"""Frozen values and one pure reducer: everything above speaks in these terms."""

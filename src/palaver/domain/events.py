@@ -1,0 +1,146 @@
+"""Facts: what has happened to a conversation, in the past tense.
+
+Facts alone feed the reducer. They carry neither number nor time: the store gives those (`Recorded`).
+Every type has a version; when a shape changes, the codec upcasts the old one. What clients are shown
+while a turn runs is another family, in `stream`, and cannot get in here by mistake.
+"""
+
+from typing import ClassVar, TypeAlias
+
+import msgspec
+
+from palaver.domain.ids import CallId, TurnId
+from palaver.domain.messages import Message, StopReason, ToolResult
+from palaver.domain.values import (
+    Effect,
+    ErrorInfo,
+    SessionMetadata,
+    SuspendReason,
+    TurnOutcome,
+    Usage,
+    UserPreferences,
+)
+
+
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+    version: ClassVar[int] = 1
+
+
+class ConversationCreated(_Event, frozen=True, tag="conversation.created"):
+    """A conversation began."""
+
+    preferences: UserPreferences = UserPreferences()
+    metadata: SessionMetadata = SessionMetadata()
+
+
+class PreferencesChanged(_Event, frozen=True, tag="preferences.changed"):
+    """A person changed what the conversation runs with. Holds the whole new value."""
+
+    preferences: UserPreferences
+
+
+class MetadataChanged(_Event, frozen=True, tag="metadata.changed"):
+    """Title, tags or custom fields changed. Holds the whole new value."""
+
+    metadata: SessionMetadata
+
+
+class TurnOpened(_Event, frozen=True, tag="turn.opened"):
+    """A turn was accepted. Its message follows in the same transaction."""
+
+    turn: TurnId
+
+
+class MessageAdded(_Event, frozen=True, tag="message.added"):
+    """A message joined the conversation behind its parent."""
+
+    message: Message
+    turn: TurnId | None = None
+
+
+class ToolClaimed(_Event, frozen=True, tag="tool.claimed"):
+    """A tool with an effect is about to run. A claim without a result means: outcome unknown."""
+
+    turn: TurnId
+    call_id: CallId
+    name: str
+    effect: Effect
+
+
+class ToolResolved(_Event, frozen=True, tag="tool.resolved"):
+    """A call has its one result. The reducer gathers results into one tool message, in call order."""
+
+    turn: TurnId
+    result: ToolResult
+    duration_s: float = 0.0
+
+
+class TurnHeld(_Event, frozen=True, tag="turn.held"):
+    """The turn waits for a person or a client about these calls."""
+
+    turn: TurnId
+    reason: SuspendReason
+    calls: tuple[CallId, ...]
+
+
+class CallDecided(_Event, frozen=True, tag="call.decided"):
+    """A person allowed or refused one call of a held turn."""
+
+    turn: TurnId
+    call_id: CallId
+    approved: bool
+    note: str = ""
+
+
+class AttemptMade(_Event, frozen=True, tag="attempt.made"):
+    """One request to a provider ended, well or not. One row of the cost ledger."""
+
+    turn: TurnId
+    number: int
+    model: str
+    usage: Usage
+    stop: StopReason | None = None
+    error: ErrorInfo | None = None
+    request_id: str = ""
+    first_token_s: float | None = None
+    duration_s: float = 0.0
+
+
+class TurnClosed(_Event, frozen=True, tag="turn.closed"):
+    """The turn ended. Every call of it has a result by now."""
+
+    turn: TurnId
+    outcome: TurnOutcome
+    error: ErrorInfo | None = None
+
+
+class UnknownEvent(msgspec.Struct, frozen=True):
+    """An event of a newer Palaver: it is kept and makes the conversation read-only."""
+
+    type: str
+    version: int
+    raw: bytes
+
+
+Event: TypeAlias = (
+    ConversationCreated
+    | PreferencesChanged
+    | MetadataChanged
+    | TurnOpened
+    | MessageAdded
+    | ToolClaimed
+    | ToolResolved
+    | TurnHeld
+    | CallDecided
+    | AttemptMade
+    | TurnClosed
+)
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A fact with what the store gave it: its number in the conversation (from 1) and its time."""
+
+    seq: int
+    at: float
+    """Seconds since 1970 (UTC)."""
+    event: Event | UnknownEvent

@@ -1,0 +1,155 @@
+"""The one place where state changes: a pure fold over facts. No clock, no I/O, no chance.
+
+`apply` raises `InvalidTransition` for a fact that cannot follow the ones before it, so running it on
+trial before appending keeps nonsense out of the log.
+"""
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from palaver.domain.errors import InvalidTransition
+from palaver.domain.events import (
+    AttemptMade,
+    CallDecided,
+    ConversationCreated,
+    Event,
+    MessageAdded,
+    MetadataChanged,
+    PreferencesChanged,
+    Recorded,
+    ToolClaimed,
+    ToolResolved,
+    TurnClosed,
+    TurnHeld,
+    TurnOpened,
+    UnknownEvent,
+)
+from palaver.domain.ids import TurnId
+from palaver.domain.messages import Message, Role, ToolResult
+from palaver.domain.state import Anchor, ConversationState, OpenTurn, tool_message_id
+
+
+def fold(state: ConversationState, records: Iterable[Recorded]) -> ConversationState:
+    """The state after `records`, which must follow `state.seq` without a gap."""
+    for recorded in records:
+        if recorded.seq != state.seq + 1:
+            raise InvalidTransition(f"event {recorded.seq} cannot follow {state.seq}")
+        state = replace(
+            apply(state, recorded.event),
+            seq=recorded.seq,
+            updated_at=recorded.at,
+            created_at=state.created_at or recorded.at,
+        )
+    return state
+
+
+def apply(state: ConversationState, event: Event | UnknownEvent) -> ConversationState:
+    """The state after one fact, numbers and times aside."""
+    match event:
+        case ConversationCreated(preferences=preferences, metadata=metadata):
+            return replace(state, preferences=preferences, metadata=metadata)
+        case PreferencesChanged(preferences=preferences):
+            return replace(state, preferences=preferences)
+        case MetadataChanged(metadata=metadata):
+            return replace(state, metadata=metadata)
+        case TurnOpened(turn=turn):
+            if state.turn is not None:
+                raise InvalidTransition(f"turn {state.turn.id} is still open")
+            return replace(state, turn=OpenTurn(turn))
+        case MessageAdded():
+            return _add_message(state, event)
+        case ToolClaimed(turn=turn, call_id=call_id):
+            opened = _open(state, turn)
+            if call_id not in {call.id for call in state.pending_calls}:
+                raise InvalidTransition(f"call {call_id} is not pending")
+            if call_id in opened.claimed:
+                raise InvalidTransition(f"call {call_id} was claimed before")
+            return replace(state, turn=replace(opened, claimed=(*opened.claimed, call_id)))
+        case ToolResolved():
+            return _resolve(state, event)
+        case TurnHeld(turn=turn, reason=reason, calls=calls):
+            return replace(state, turn=replace(_open(state, turn), held=reason, waiting=calls))
+        case CallDecided():
+            return _decide(state, event)
+        case AttemptMade():
+            return _count(state, event)
+        case TurnClosed(turn=turn):
+            _open(state, turn)
+            if state.pending_calls:
+                raise InvalidTransition("a turn cannot end while a call has no result")
+            return replace(state, turn=None)
+        case UnknownEvent():
+            return replace(state, read_only=True)
+        case _:
+            assert_never(event)
+
+
+def _open(state: ConversationState, turn: TurnId) -> OpenTurn:
+    if state.turn is None or state.turn.id != turn:
+        raise InvalidTransition(f"turn {turn} is not open")
+    return state.turn
+
+
+def _add_message(state: ConversationState, event: MessageAdded) -> ConversationState:
+    message = event.message
+    if event.turn is not None:
+        opened = _open(state, event.turn)
+        if message.role is Role.ASSISTANT:
+            state = replace(state, turn=replace(opened, steps=opened.steps + 1))
+    if state.pending_calls and message.role is not Role.TOOL:
+        raise InvalidTransition("the calls of the last message have no results yet")
+    ids = [call.id for call in message.tool_calls]
+    if len(set(ids)) != len(ids):
+        raise InvalidTransition("two calls of one message have the same id")
+    return state.with_message(message)
+
+
+def _resolve(state: ConversationState, event: ToolResolved) -> ConversationState:
+    opened = _open(state, event.turn)
+    call_id = event.result.call_id
+    if call_id not in {call.id for call in state.pending_calls}:
+        raise InvalidTransition(f"call {call_id} is not pending")
+    turn = replace(
+        opened,
+        claimed=tuple(c for c in opened.claimed if c != call_id),
+        waiting=tuple(c for c in opened.waiting if c != call_id),
+    )
+    if turn.held is not None and not turn.waiting:
+        turn = replace(turn, held=None)
+    return replace(_with_result(state, event.result), turn=turn)
+
+
+def _with_result(state: ConversationState, result: ToolResult) -> ConversationState:
+    last = state.messages[-1]
+    if last.role is Role.ASSISTANT:
+        made = Message(Role.TOOL, (result,), tool_message_id(last.id), parent=last.id)
+        return state.with_message(made)
+    # In call order, not finish order: the same run must give the same prompt.
+    order = {call.id: i for i, call in enumerate(state.messages[-2].tool_calls)}
+    results = sorted((*last.tool_results, result), key=lambda r: order[r.call_id])
+    return state.with_last_message(replace(last, content=tuple(results)))
+
+
+def _decide(state: ConversationState, event: CallDecided) -> ConversationState:
+    opened = _open(state, event.turn)
+    if event.call_id not in opened.waiting:
+        raise InvalidTransition(f"call {event.call_id} does not wait for a decision")
+    waiting = tuple(c for c in opened.waiting if c != event.call_id)
+    turn = replace(opened, waiting=waiting, held=opened.held if waiting else None)
+    if event.approved:
+        turn = replace(turn, approved=(*opened.approved, event.call_id))
+    else:
+        turn = replace(turn, denied=(*opened.denied, (event.call_id, event.note)))
+    return replace(state, turn=turn)
+
+
+def _count(state: ConversationState, event: AttemptMade) -> ConversationState:
+    opened = _open(state, event.turn)
+    turn = replace(opened, attempts=opened.attempts + 1, usage=opened.usage + event.usage)
+    state = replace(state, turn=turn, usage=state.usage + event.usage)
+    if event.error is None and not event.usage.estimated and event.usage.total:
+        # The request held all messages but the answer, and the answer has just been added.
+        state = replace(state, anchor=Anchor(len(state.messages), event.usage.total))
+    return state

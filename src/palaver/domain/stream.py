@@ -1,0 +1,178 @@
+"""What a client is shown while a turn runs, in the order in which it happens.
+
+    TurnStarted
+      ( AttemptStarted
+          ( TextDelta | ReasoningDelta | ToolRequested | ToolArgumentsDelta
+          | ToolStarted | ToolProgress | ToolFinished )*
+          UsageReported?  MessageCompleted?
+        RetryScheduled? )*
+      ( TurnSuspended … )*
+    TurnCompleted | TurnFailed | TurnCancelled | TurnInterrupted
+
+These events are numbered in the turn's run log; they never enter the conversation log. The text of a
+message is the concatenation of its `TextDelta`s; `MessageCompleted` repeats it whole. There is
+exactly one terminal event, and it is the last.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
+from palaver.domain.messages import Message, ToolCall, ToolResult
+from palaver.domain.values import ErrorInfo, SuspendReason, Usage
+
+
+class _Shown(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
+    pass
+
+
+class TurnStarted(_Shown, frozen=True, gc=False, tag="turn.started"):
+    """The message is stored and the turn runs."""
+
+    turn: TurnId
+    conversation: ConversationId
+    message: MessageId
+    """The user message that the turn answers."""
+
+
+class AttemptStarted(_Shown, frozen=True, gc=False, tag="attempt.started"):
+    """A request goes out to a model. `number` counts from 1 within the turn."""
+
+    number: int
+    model: str
+
+
+class RetryScheduled(_Shown, frozen=True, gc=False, tag="attempt.retrying"):
+    """The attempt failed before it said anything; the next one follows in `wait_s` seconds."""
+
+    number: int
+    wait_s: float
+    error: ErrorInfo
+
+
+class TextDelta(_Shown, frozen=True, gc=False, tag="text.delta"):
+    """The answer grew by `text`."""
+
+    text: str
+
+
+class ReasoningDelta(_Shown, frozen=True, gc=False, tag="reasoning.delta"):
+    """The model's visible thinking grew by `text`."""
+
+    text: str
+
+
+class ToolRequested(_Shown, frozen=True, gc=False, tag="tool.requested"):
+    """The model begins a tool call; its arguments are still coming."""
+
+    call_id: CallId
+    name: str
+
+
+class ToolArgumentsDelta(_Shown, frozen=True, gc=False, tag="tool.arguments"):
+    """The arguments (JSON text) of the call grew by `text`."""
+
+    call_id: CallId
+    text: str
+
+
+class ToolStarted(_Shown, frozen=True, gc=False, tag="tool.started"):
+    """The tool runs. `early`: the model is still speaking."""
+
+    call_id: CallId
+    name: str
+    arguments: str
+    early: bool = False
+
+
+class ToolProgress(_Shown, frozen=True, gc=False, tag="tool.progress"):
+    """The running tool reports something. `fraction` is 0 to 1, or None where unknown."""
+
+    call_id: CallId
+    text: str = ""
+    fraction: float | None = None
+
+
+class ToolFinished(_Shown, frozen=True, gc=False, tag="tool.finished"):
+    """The call has its result."""
+
+    call_id: CallId
+    name: str
+    result: ToolResult
+    duration_s: float = 0.0
+
+
+class MessageCompleted(_Shown, frozen=True, gc=False, tag="message.completed"):
+    """A message is stored: an assistant message, also a partial one (see its flags)."""
+
+    message: Message
+
+
+class UsageReported(_Shown, frozen=True, gc=False, tag="usage"):
+    """What the attempt used. `cost_usd` is None where the price is not known."""
+
+    usage: Usage
+    model: str
+    cost_usd: float | None = None
+
+
+class TurnSuspended(_Shown, frozen=True, gc=False, tag="turn.suspended"):
+    """The turn waits, durably, for an answer about these calls."""
+
+    reason: SuspendReason
+    calls: tuple[ToolCall, ...]
+
+
+class TurnCompleted(_Shown, frozen=True, gc=False, tag="turn.completed"):
+    """Terminal: the answer is complete."""
+
+    turn: TurnId
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+
+
+class TurnFailed(_Shown, frozen=True, gc=False, tag="turn.failed"):
+    """Terminal: the turn ended with an error. What had come is stored as a partial message."""
+
+    turn: TurnId
+    error: ErrorInfo
+    usage: Usage = Usage()
+
+
+class TurnCancelled(_Shown, frozen=True, gc=False, tag="turn.cancelled"):
+    """Terminal: somebody cancelled the turn. What had come is stored as a partial message."""
+
+    turn: TurnId
+    usage: Usage = Usage()
+
+
+class TurnInterrupted(_Shown, frozen=True, gc=False, tag="turn.interrupted"):
+    """Terminal: the process that ran the turn died. Stored history is valid and complete."""
+
+    turn: TurnId
+
+
+StreamEvent: TypeAlias = (
+    TurnStarted
+    | AttemptStarted
+    | RetryScheduled
+    | TextDelta
+    | ReasoningDelta
+    | ToolRequested
+    | ToolArgumentsDelta
+    | ToolStarted
+    | ToolProgress
+    | ToolFinished
+    | MessageCompleted
+    | UsageReported
+    | TurnSuspended
+    | TurnCompleted
+    | TurnFailed
+    | TurnCancelled
+    | TurnInterrupted
+)
+
+Terminal: TypeAlias = TurnCompleted | TurnFailed | TurnCancelled | TurnInterrupted
+TERMINAL = (TurnCompleted, TurnFailed, TurnCancelled, TurnInterrupted)
+"""For `isinstance`."""

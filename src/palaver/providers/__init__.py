@@ -1,0 +1,1 @@
+"""Models: one protocol, and the adapters that speak the providers' wires."""

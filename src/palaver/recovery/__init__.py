@@ -1,0 +1,1 @@
+"""What to do when an attempt fails: decided purely, carried out by the engine's one loop."""

@@ -1,0 +1,1 @@
+"""Where facts are kept: one protocol, several adapters, one contract that all of them pass."""

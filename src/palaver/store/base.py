@@ -1,0 +1,248 @@
+"""The protocol of a conversation store, and of a blob store.
+
+Rules that every adapter keeps (`palaver.testing.store_contract` checks them):
+
+* Each conversation has one log, numbered 1, 2, 3 … without a gap. `append` takes the number after
+  which the caller believes to write; if the log has moved on, `StaleWriter` is raised and nothing is
+  written. Of two concurrent writers exactly one wins.
+* When a call returns, what it wrote is durable. When it raises, nothing of it was written.
+* Every method takes a `Scope`; what belongs to another tenant does not exist (`NotFound`).
+* The store gives numbers and times; callers don't.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from palaver.domain.events import Event, Recorded
+from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
+from palaver.domain.messages import Message
+from palaver.domain.snapshot import Snapshot
+from palaver.domain.values import Scope, SessionMetadata
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """A coalesced piece of a turn's run log: events `first` to `last`, encoded as a JSON array.
+
+    `epoch` rises whenever another process takes the turn over; numbers go on counting.
+    """
+
+    first: int
+    last: int
+    body: bytes
+    epoch: int = 0
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """What `append` wrote: numbers `first` to `last` at time `at` (seconds since 1970, UTC)."""
+
+    first: int
+    last: int
+    at: float
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The outcome of `accept`. `replayed`: the key was known, `turn` is the turn of that time and
+    nothing was written."""
+
+    turn: TurnId
+    message: MessageId
+    appended: Appended | None
+    replayed: bool = False
+
+
+class ConversationSummary(msgspec.Struct, frozen=True):
+    """One line of a listing."""
+
+    id: ConversationId
+    metadata: SessionMetadata
+    messages: int
+    created_at: float
+    updated_at: float
+    preview: str = ""
+    """The beginning of the newest user message, at most 200 characters on one line."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some conversations, the newest change first. `cursor` continues, None where nothing is left."""
+
+    items: tuple[ConversationSummary, ...]
+    cursor: str | None = None
+
+
+class SearchHit(msgspec.Struct, frozen=True):
+    """A message that matches. `snippet` is cut around the match; `spans` are (start, end) in it."""
+
+    conversation: ConversationId
+    message: MessageId
+    role: str
+    seq: int
+    at: float
+    snippet: str
+    spans: tuple[tuple[int, int], ...] = ()
+    title: str = ""
+
+
+class TurnRecord(msgspec.Struct, frozen=True):
+    """A row of the turn directory. `open`: accepted and not closed."""
+
+    id: TurnId
+    conversation: ConversationId
+    owner: OwnerId
+    open: bool
+    epoch: int
+    started_at: float
+    scope: Scope
+
+
+class StoreStatistics(msgspec.Struct, frozen=True):
+    """Sizes in bytes; `log` excludes `search_index`, run logs and blobs."""
+
+    conversations: int
+    messages: int
+    log_bytes: int
+    search_bytes: int
+    file_bytes: int
+
+
+class ConversationStore(Protocol):
+    """The log of every conversation, and what is derived from it within the same transaction."""
+
+    @property
+    def owner(self) -> OwnerId:
+        """The name of this process in the turn directory."""
+        ...
+
+    async def create(
+        self, scope: Scope, conversation: ConversationId, events: Sequence[Event]
+    ) -> Appended:
+        """Begin a log with `events` (the first is ConversationCreated). Raises Conflict if it exists."""
+        ...
+
+    async def accept(
+        self,
+        scope: Scope,
+        conversation: ConversationId,
+        message: Message,
+        *,
+        turn: TurnId,
+        expected: int,
+        idempotency_key: str | None = None,
+    ) -> Accepted:
+        """Write TurnOpened, MessageAdded and the turn's row, owned by this process, at once.
+
+        A known `idempotency_key` of this conversation with the same role and content replays;
+        with other content it raises IdempotencyMismatch. Raises StaleWriter, NotFound.
+        """
+        ...
+
+    async def append(
+        self,
+        scope: Scope,
+        conversation: ConversationId,
+        events: Sequence[Event],
+        *,
+        expected: int,
+        run: tuple[TurnId, Sequence[RunRow]] | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> Appended:
+        """Write facts behind number `expected`, and with them rows of a run log and a snapshot.
+
+        TurnClosed also closes the turn's row. Raises StaleWriter, NotFound.
+        """
+        ...
+
+    async def read(
+        self,
+        scope: Scope,
+        conversation: ConversationId,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        kinds: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> list[Recorded]:
+        """Facts with `after` < number ≤ `until`, in order, of the given types. Raises NotFound."""
+        ...
+
+    async def snapshot(self, scope: Scope, conversation: ConversationId) -> Snapshot | None:
+        """The newest snapshot of the current SNAPSHOT_VERSION. Raises NotFound."""
+        ...
+
+    async def list_conversations(
+        self,
+        scope: Scope,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        archived: bool = False,
+    ) -> Page:
+        """Conversations by newest change. Raises InvalidInput for a cursor it never gave."""
+        ...
+
+    async def search(
+        self,
+        scope: Scope,
+        query: str,
+        *,
+        conversation: ConversationId | None = None,
+        limit: int = 20,
+    ) -> tuple[SearchHit, ...]:
+        """Messages with all words of `query` (the last may be a beginning), the best first.
+
+        Any text is a valid query: quotes, operators and punctuation are looked for, not obeyed.
+        """
+        ...
+
+    async def delete(self, scope: Scope, conversation: ConversationId) -> None:
+        """Erase log, index, snapshots, turns and run logs. Raises NotFound."""
+        ...
+
+    async def turn(self, scope: Scope, turn: TurnId) -> TurnRecord:
+        """The row of a turn. Raises NotFound."""
+        ...
+
+    async def adopt_orphans(self) -> tuple[TurnRecord, ...]:
+        """Open turns whose owner no longer lives become this process's, with a raised epoch.
+
+        Each is given to exactly one caller, however many processes ask.
+        """
+        ...
+
+    async def append_run(self, scope: Scope, turn: TurnId, rows: Sequence[RunRow]) -> None:
+        """Write rows of a run log outside of an append (deltas). Rows with an old epoch are refused
+        with StaleWriter."""
+        ...
+
+    async def read_run(self, scope: Scope, turn: TurnId, *, after: int = 0) -> list[RunRow]:
+        """Rows that hold events with a number above `after`, in order; empty where pruned."""
+        ...
+
+    async def statistics(self) -> StoreStatistics:
+        """Counts and sizes, for `doctor` and the bench."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of files. Later calls raise StoreError."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Bytes by their SHA-256, within a tenant. The same bytes are stored once."""
+
+    async def put(self, scope: Scope, data: AsyncIterator[bytes] | bytes) -> BlobId:
+        """Store all of `data`, durably. Raises InvalidInput above the size limit."""
+        ...
+
+    def get(self, scope: Scope, blob: BlobId) -> AsyncIterator[bytes]:
+        """The bytes in pieces. Raises NotFound at the first step."""
+        ...
+
+    async def size(self, scope: Scope, blob: BlobId) -> int:
+        """Bytes. Raises NotFound."""
+        ...
+
+    async def collect(self, scope: Scope, *, keep: frozenset[BlobId], older_than_s: float) -> int:
+        """Delete blobs that are not in `keep` and older than that; returns how many went."""
+        ...
