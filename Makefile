@@ -45,8 +45,11 @@ lock: .venv/.all ## resolve pyproject.toml anew; UPGRADE=1 takes newer versions
 clean: ## remove everything that was made here
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* build dist htmlcov
 
-.venv/.run: requirements.lock pyproject.toml scripts/setup
+.venv/.run: requirements.lock pyproject.toml scripts/setup .venv/bin/python
 	@scripts/setup run
 
-.venv/.all: requirements-dev.lock pyproject.toml scripts/setup
+.venv/.all: requirements-dev.lock pyproject.toml scripts/setup .venv/bin/python
 	@scripts/setup all
+
+# Where the interpreter of .venv is gone, this empty rule makes the stamps stale.
+.venv/bin/python: ;

@@ -26,6 +26,10 @@ from palaver.domain.messages import Block, Message, StopReason, ToolCall
 from palaver.domain.values import GenerationSettings, OutputSchema, Usage
 
 
+BlobReader: TypeAlias = Callable[[BlobId], Awaitable[bytes]]
+"""How adapters get at pictures and files; raises NotFound. Bound to the tenant of the request."""
+
+
 class ToolSpec(msgspec.Struct, frozen=True):
     """A tool as a model sees it; `schema` is a JSON Schema of type object."""
 
@@ -64,6 +68,8 @@ class ModelRequest(msgspec.Struct, frozen=True):
     output: OutputSchema | None = None
     conversation: ConversationId | None = None
     """For the provider's cache routing; no content."""
+    read_blob: BlobReader | None = None
+    """Needed when a message refers to blobs."""
 
 
 class TextPart(msgspec.Struct, frozen=True, gc=False):
@@ -158,7 +164,3 @@ class Model(Protocol):
     async def aclose(self) -> None:
         """Give connections back."""
         ...
-
-
-BlobReader: TypeAlias = Callable[[BlobId], Awaitable[bytes]]
-"""How adapters get at pictures and files, for the tenant of the request."""
