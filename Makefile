@@ -23,7 +23,7 @@ test: .venv/.all ## the budgeted test suite; ARGS='-k name'
 	@$(BIN)/pytest -q -n 2 $(ARGS)
 
 test-long: .venv/.all ## the whole test suite, crash loops and large property runs included
-	@$(BIN)/pytest -q -n 2 -m "long or not long" $(ARGS)
+	@$(BIN)/pytest -q -n 2 -m "long or not long" -o faulthandler_timeout=3600 $(ARGS)
 
 check: .venv/.all ## format, lint, types, import contracts, dependencies
 	@$(BIN)/ruff format --check $(SOURCES)
