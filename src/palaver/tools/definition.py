@@ -22,7 +22,7 @@ class ToolExecutionType(StrEnum):
 
 
 class ToolRetryPolicy(msgspec.Struct, frozen=True):
-    """How often a failing call is tried again. Ignored for `EFFECT` unless it raised NotExecuted."""
+    """How often a failing call is tried again. Of an `EFFECT` only what raised NotExecuted is."""
 
     attempts: int = 1
     """All tries together; 1 means no retry."""
@@ -31,7 +31,7 @@ class ToolRetryPolicy(msgspec.Struct, frozen=True):
 
 
 class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool's name, schema and bounds. Unknown effect counts as `EFFECT`: it asks, and runs once."""
+    """A tool's name, schema and bounds. Unknown effect counts as `EFFECT`: asks, runs once."""
 
     name: str
     """1 to 64 letters, digits, `_` and `-`: what every provider accepts."""
