@@ -3,9 +3,10 @@
 Rules that every adapter keeps (`palaver.testing.store_contract` checks them):
 
 * Each conversation has one log, numbered 1, 2, 3 … without a gap. `append` takes the number after
-  which the caller believes to write; if the log has moved on, `StaleWriter` is raised and nothing is
-  written. Of two concurrent writers exactly one wins.
-* When a call returns, what it wrote is durable. When it raises, nothing of it was written.
+  which the caller believes to write; if the log has moved on, `StaleWriter` is raised and nothing
+  is written. Of two concurrent writers exactly one wins.
+* When a call returns, what it wrote is durable. When it raises, nothing of it was written; only a
+  call that is cancelled while it waits may have been written or not.
 * Every method takes a `Scope`; what belongs to another tenant does not exist (`NotFound`).
 * The store gives numbers and times; callers don't.
 """
@@ -58,6 +59,7 @@ class ConversationSummary(msgspec.Struct, frozen=True):
     id: ConversationId
     metadata: SessionMetadata
     messages: int
+    """MessageAdded facts: what people and models said, tool results not counted."""
     created_at: float
     updated_at: float
     preview: str = ""
@@ -65,7 +67,7 @@ class ConversationSummary(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some conversations, the newest change first. `cursor` continues, None where nothing is left."""
+    """Some conversations, the newest change first. `cursor` continues; None: nothing is left."""
 
     items: tuple[ConversationSummary, ...]
     cursor: str | None = None
@@ -117,7 +119,11 @@ class ConversationStore(Protocol):
     async def create(
         self, scope: Scope, conversation: ConversationId, events: Sequence[Event]
     ) -> Appended:
-        """Begin a log with `events` (the first is ConversationCreated). Raises Conflict if it exists."""
+        """Begin a log with `events`, of which the first is ConversationCreated.
+
+        Raises Conflict if the conversation exists, InvalidInput for an id that `is_id` refuses and
+        for text without a UTF-8 form.
+        """
         ...
 
     async def accept(
@@ -133,7 +139,10 @@ class ConversationStore(Protocol):
         """Write TurnOpened, MessageAdded and the turn's row, owned by this process, at once.
 
         A known `idempotency_key` of this conversation with the same role and content replays;
-        with other content it raises IdempotencyMismatch. Raises StaleWriter, NotFound.
+        with other content it raises IdempotencyMismatch. The key is looked up before `expected` is
+        compared, so a repeated message is answered also while its turn runs. Raises StaleWriter,
+        NotFound, Conflict when the turn's id was used before. Whether another turn is open is the
+        caller's business: the reducer refuses such a fact.
         """
         ...
 
@@ -149,7 +158,8 @@ class ConversationStore(Protocol):
     ) -> Appended:
         """Write facts behind number `expected`, and with them rows of a run log and a snapshot.
 
-        TurnClosed also closes the turn's row. Raises StaleWriter, NotFound.
+        TurnClosed also closes the turn's row (TurnOpened makes none, so copying another log into
+        this one opens nothing). Raises StaleWriter (also for rows with an old epoch), NotFound.
         """
         ...
 
@@ -178,7 +188,10 @@ class ConversationStore(Protocol):
         cursor: str | None = None,
         archived: bool = False,
     ) -> Page:
-        """Conversations by newest change. Raises InvalidInput for a cursor it never gave."""
+        """Conversations by newest change, the archived ones only if `archived`, else the others.
+
+        Raises InvalidInput for a cursor it never gave and for a limit below 1.
+        """
         ...
 
     async def search(
@@ -212,7 +225,7 @@ class ConversationStore(Protocol):
 
     async def append_run(self, scope: Scope, turn: TurnId, rows: Sequence[RunRow]) -> None:
         """Write rows of a run log outside of an append (deltas). Rows with an old epoch are refused
-        with StaleWriter."""
+        with StaleWriter, and so are rows that do not begin behind what is there."""
         ...
 
     async def read_run(self, scope: Scope, turn: TurnId, *, after: int = 0) -> list[RunRow]:

@@ -1,0 +1,199 @@
+"""The SQLite file: its schema, its migrations, and how connections to it are opened.
+
+Numbers of facts and of rows of run logs live in the row ids (`conversation key << 32 | number`), so
+the log needs no index of its own: reading a conversation is one range scan, and appending to it
+touches the same few pages at turn 10 and at turn 5,000.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from palaver import codec
+from palaver.domain.errors import StoreCorrupt, StoreError, StoreReadOnly
+from palaver.store.sqlite_errors import translate
+
+APPLICATION_ID = 0x50414C56
+"""`PALV`."""
+BUSY_S = 5.0
+WAL_PAGES = 1000
+"""The write-ahead log is copied into the database whenever it has grown by so much (4 MB)."""
+_PAGE_BYTES = 4096
+
+_FIRST = """
+CREATE TABLE conversations (
+  key INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: row ids and the index are made of it
+  tenant_id TEXT NOT NULL,
+  id TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,  -- all times: milliseconds since 1970
+  updated_at INTEGER NOT NULL,
+  messages INTEGER NOT NULL,
+  archived INTEGER NOT NULL,
+  preview TEXT NOT NULL,
+  metadata BLOB NOT NULL,
+  UNIQUE (tenant_id, id)
+);
+CREATE INDEX conversations_by_change ON conversations (tenant_id, archived, updated_at, key);
+CREATE TABLE kinds (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY,  -- conversation key << 32 | seq
+  kind INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  body BLOB NOT NULL
+);
+CREATE TABLE snapshots (
+  conversation INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (conversation, version)
+) WITHOUT ROWID;
+CREATE TABLE turns (
+  key INTEGER PRIMARY KEY,
+  tenant_id TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  id TEXT NOT NULL,
+  conversation INTEGER NOT NULL,
+  message INTEGER NOT NULL,  -- number of the user message's fact
+  owner TEXT NOT NULL,
+  open INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  has_run INTEGER NOT NULL,
+  idempotency_key TEXT,
+  UNIQUE (tenant_id, id)
+);
+CREATE INDEX turns_open ON turns (owner) WHERE open = 1;
+CREATE INDEX turns_of_conversation ON turns (conversation);
+CREATE INDEX turns_with_run ON turns (conversation) WHERE has_run = 1;
+CREATE UNIQUE INDEX turns_by_idempotency_key ON turns (conversation, idempotency_key)
+  WHERE idempotency_key IS NOT NULL;
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY,  -- turn key << 32 | first
+  last INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  body BLOB NOT NULL
+);
+CREATE VIRTUAL TABLE search USING fts5 (
+  terms,  -- as search_text cuts them; row id: the fact's
+  content = '', contentless_delete = 1, tokenize = 'ascii'
+);
+"""
+
+MIGRATIONS = (_FIRST,)
+"""Each brings the file from the version that is its position to the next one. Never edited."""
+
+
+def connect_writer(path: Path) -> apsw.Connection:
+    """A connection that may write, to a file that has the present schema when this returns."""
+    try:
+        connection = apsw.Connection(str(path))
+    except apsw.Error as error:
+        raise _cannot_open(path, error) from error
+    try:
+        with translated(connection, path):
+            _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> apsw.Connection:
+    """A connection that only reads."""
+    try:
+        connection = apsw.Connection(str(path))
+    except apsw.Error as error:
+        raise _cannot_open(path, error) from error
+    with translated(connection, path):
+        connection.set_busy_timeout(round(BUSY_S * 1000))
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+@contextmanager
+def translated(connection: apsw.Connection, path: Path) -> Iterator[None]:
+    """SQLite's errors become ours on the way out."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translate(error, path, system_error=connection.system_errno) from error
+
+
+def check(connection: apsw.Connection, path: Path) -> None:
+    """Raises StoreCorrupt unless the whole file reads well. Takes about 1 s per GB."""
+    with translated(connection, path):
+        found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
+    if found != ["ok"]:
+        raise StoreCorrupt(f"{path} is damaged: {'; '.join(found)}")
+
+
+def _prepare(connection: apsw.Connection, path: Path) -> None:
+    connection.set_busy_timeout(round(BUSY_S * 1000))
+    if _pragma(connection, "schema_version") == 0:
+        # These only take effect before the first table; 4 KB packs rows of 0.2 to 2 KB best.
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL")
+    elif _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreCorrupt(
+            f"{path} is not a Palaver database", hint="Choose another file name; it was left as is."
+        )
+    _enter_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {2 * WAL_PAGES * _PAGE_BYTES}")
+    connection.execute("PRAGMA secure_delete = FAST")
+    _migrate(connection, path)
+
+
+def _enter_wal(connection: apsw.Connection) -> None:
+    # The change of journal mode does not wait by itself when another process does it just now.
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _migrate(connection: apsw.Connection, path: Path) -> None:
+    if _pragma(connection, "user_version") < len(MIGRATIONS):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Read again: another process may have migrated while this one waited for the lock.
+            version = _pragma(connection, "user_version")
+            for migration in MIGRATIONS[version:]:
+                connection.execute(migration)
+            if version < len(MIGRATIONS):
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            names = [(name,) for name in codec.VERSIONS]
+            connection.executemany("INSERT OR IGNORE INTO kinds (name) VALUES (?)", names)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    if _pragma(connection, "user_version") > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} was written by a newer Palaver", hint="Upgrade Palaver to open this file."
+        )
+
+
+def _pragma(connection: apsw.Connection, name: str) -> int:
+    value = connection.pragma(name)
+    assert isinstance(value, int)
+    return value
+
+
+def _cannot_open(path: Path, error: apsw.Error) -> StoreError:
+    if path.is_dir():
+        return StoreError(f"{path} is a folder", hint="Name a file for the database.")
+    if isinstance(error, apsw.CantOpenError):
+        return StoreReadOnly(f"{path} cannot be opened for writing")
+    return translate(error, path)
