@@ -34,7 +34,7 @@ def new_id(prefix: str) -> str:
 
 
 class ProcessLock:
-    """A lock on a file that the operating system releases when the process ends, however it ends."""
+    """A lock on a file that the system releases when the process ends, however it ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -12,6 +12,7 @@
     ├── ReadOnlyConversation            written by a newer Palaver
     ├── ContextWindowExceeded           the turn would not fit the model's window
     ├── StepLimitReached                the model asked for tools too many times
+    ├── TurnFailure                     a turn that failed elsewhere, as it was stored
     ├── ConfigurationError              a key, a model or a setting is missing or wrong
     ├── StoreError
     │   ├── StoreFull                   no space left; nothing was acknowledged
@@ -150,6 +151,20 @@ class StepLimitReached(PalaverError):
     default_hint = "Ask it to go on, or raise the limit of steps."
 
 
+class TurnFailure(PalaverError):
+    """A turn that failed in another process or earlier: all that is known is what was stored."""
+
+    code = "turn_failed"
+
+    def __init__(self, stored: ErrorInfo) -> None:
+        super().__init__(stored.message, hint=stored.hint)
+        self.stored = stored
+
+    def info(self) -> ErrorInfo:
+        """What was stored."""
+        return self.stored
+
+
 class ConfigurationError(PalaverError):
     """A key, a model name or a setting is missing or wrong."""
 
@@ -268,6 +283,7 @@ class ProviderError(PalaverError):
         self.attempts = 0
 
     def info(self) -> ErrorInfo:
+        """This failure as a value, with the provider's own words on retrying."""
         return ErrorInfo(
             self.code,
             self.message,

@@ -1,8 +1,9 @@
 """Facts: what has happened to a conversation, in the past tense.
 
-Facts alone feed the reducer. They carry neither number nor time: the store gives those (`Recorded`).
-Every type has a version; when a shape changes, the codec upcasts the old one. What clients are shown
-while a turn runs is another family, in `stream`, and cannot get in here by mistake.
+Facts alone feed the reducer. They carry neither number nor time: the store gives those
+(`Recorded`). Every type has a version; when a shape changes, the codec upcasts the old one. What
+clients are shown while a turn runs is another family, in `stream`, and cannot get in here by
+mistake.
 """
 
 from typing import ClassVar, TypeAlias
@@ -68,7 +69,7 @@ class ToolClaimed(_Event, frozen=True, tag="tool.claimed"):
 
 
 class ToolResolved(_Event, frozen=True, tag="tool.resolved"):
-    """A call has its one result. The reducer gathers results into one tool message, in call order."""
+    """A call has its one result. The reducer gathers results into one message, in call order."""
 
     turn: TurnId
     result: ToolResult

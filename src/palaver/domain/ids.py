@@ -1,4 +1,4 @@
-"""Names of things. An id is text that never carries meaning; only `system.new_id` makes new ones."""
+"""Names of things. An id is text without meaning; only `system.new_id` makes new ones."""
 
 import re
 from typing import NewType

@@ -1,7 +1,7 @@
 """The one place where state changes: a pure fold over facts. No clock, no I/O, no chance.
 
-`apply` raises `InvalidTransition` for a fact that cannot follow the ones before it, so running it on
-trial before appending keeps nonsense out of the log.
+`apply` raises `InvalidTransition` for a fact that cannot follow the ones before it, so running it
+on trial before appending keeps nonsense out of the log.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,8 @@
 """A folded state without its messages, so that opening a long conversation replays nothing.
 
 Messages are not repeated in a snapshot: they are read straight from the log's message-bearing facts
-(`MESSAGE_KINDS`), without hashing or checking them again. Facts after the snapshot are folded as ever.
+(`MESSAGE_KINDS`), without hashing or checking them again. Facts after the snapshot are folded as
+ever.
 """
 
 from collections.abc import Iterable

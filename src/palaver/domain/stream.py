@@ -9,8 +9,8 @@
       ( TurnSuspended … )*
     TurnCompleted | TurnFailed | TurnCancelled | TurnInterrupted
 
-These events are numbered in the turn's run log; they never enter the conversation log. The text of a
-message is the concatenation of its `TextDelta`s; `MessageCompleted` repeats it whole. There is
+These events are numbered in the turn's run log; they never enter the conversation log. The text of
+a message is the concatenation of its `TextDelta`s; `MessageCompleted` repeats it whole. There is
 exactly one terminal event, and it is the last.
 """
 
@@ -19,7 +19,7 @@ from typing import TypeAlias
 import msgspec
 
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
-from palaver.domain.messages import Message, ToolCall, ToolResult
+from palaver.domain.messages import Message, StopReason, ToolCall, ToolResult
 from palaver.domain.values import ErrorInfo, SuspendReason, Usage
 
 
@@ -125,9 +125,10 @@ class TurnSuspended(_Shown, frozen=True, gc=False, tag="turn.suspended"):
 
 
 class TurnCompleted(_Shown, frozen=True, gc=False, tag="turn.completed"):
-    """Terminal: the answer is complete."""
+    """Terminal: the model ended its answer; `stop` says how (a limit or a refusal among them)."""
 
     turn: TurnId
+    stop: StopReason = StopReason.END_TURN
     usage: Usage = Usage()
     cost_usd: float | None = None
 

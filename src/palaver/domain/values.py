@@ -7,7 +7,7 @@ import msgspec
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """On whose behalf something is done. Every store method takes one; ids are checked against it."""
+    """On whose behalf something is done. Every store method takes one and checks ids against it."""
 
     tenant: str = "local"
     actor: str = "me"

@@ -12,7 +12,8 @@ The contract, which `tests/providers` runs over every adapter:
 * `CallCompleted` comes as soon as a call's arguments are known to be complete, at the latest right
   before `Finished`; calls complete in any order, `Finished.content` holds them in call order.
 * `partial()` says at any time what has come: text, finished reasoning, complete calls.
-* `aclose()` ends the provider's work within 50 ms by closing the connection; it may be called twice.
+* `aclose()` ends the provider's work within 50 ms by closing the connection; it may be called
+  twice.
 * Adapters make one attempt. Retrying is the engine's.
 """
 
@@ -24,7 +25,6 @@ import msgspec
 from palaver.domain.ids import BlobId, ConversationId
 from palaver.domain.messages import Block, Message, StopReason, ToolCall
 from palaver.domain.values import GenerationSettings, OutputSchema, Usage
-
 
 BlobReader: TypeAlias = Callable[[BlobId], Awaitable[bytes]]
 """How adapters get at pictures and files; raises NotFound. Bound to the tenant of the request."""
@@ -59,7 +59,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
-    """One call. `messages` is valid history: every call answered, tool messages behind their calls."""
+    """One call. `messages` is valid history: every call answered, tool messages behind their calls.
+    """
 
     messages: Sequence[Message]
     system: str = ""
@@ -119,7 +120,8 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     native_id: str = ""
     request_id: str = ""
     model: str = ""
-    """The provider's name for the model that answered, which may be more exact than the asked one."""
+    """The provider's name for the model that answered, which may be more exact than the asked one.
+    """
 
 
 ModelEvent: TypeAlias = (
@@ -152,10 +154,14 @@ class Model(Protocol):
     """A model that can be talked to. `name` is `provider:model`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """`provider:model`."""
+        ...
 
     @property
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo:
+        """What is known about it."""
+        ...
 
     def stream(self, request: ModelRequest) -> ModelStream:
         """Begin an attempt; nothing is sent before the first step of the iteration."""

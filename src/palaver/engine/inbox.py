@@ -1,0 +1,96 @@
+"""Everything that can happen to a running turn arrives in one place, in order.
+
+The model's batches, finished tools, progress, a person's cancel, the deadline: the turn's loop
+takes one item at a time, so its decisions need no locks.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, TypeAlias
+
+import msgspec
+
+from palaver.domain.errors import ProviderError
+from palaver.domain.ids import CallId
+from palaver.domain.messages import ToolResult
+from palaver.providers.base import ModelEvent
+
+
+class StreamEnded(msgspec.Struct, frozen=True):
+    """Attempt `number`'s stream is over; `error` says why when it was not `Finished`."""
+
+    number: int
+    error: ProviderError | None
+
+
+class ToolDone(msgspec.Struct, frozen=True):
+    """A tool has its result."""
+
+    call_id: CallId
+    result: ToolResult
+    duration_s: float
+
+
+class Progressed(msgspec.Struct, frozen=True):
+    """A running tool says how far it is."""
+
+    call_id: CallId
+    text: str
+    fraction: float | None
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """A person cancelled the turn (`deadline` False), or its time is over."""
+
+    deadline: bool = False
+
+
+class Waited(msgspec.Struct, frozen=True):
+    """The wait before the next attempt is over."""
+
+
+Item: TypeAlias = list[ModelEvent] | StreamEnded | ToolDone | Progressed | Stop | Waited
+
+
+class Inbox:
+    """A queue with one reader, and the tasks that feed it."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def put(self, item: Item) -> None:
+        """Add an item; never blocks. Producers are bounded: one stream and a few tools."""
+        self._items.append(item)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> Item:
+        """The next item."""
+        while not self._items:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._items.popleft()
+
+    def drain(self) -> list[Item]:
+        """Everything that is there, without waiting."""
+        items = list(self._items)
+        self._items.clear()
+        return items
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run `work`, which reports by `put` and never raises."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Cancel every task and wait until all have ended."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,107 @@
+"""Tools while the model speaks: which calls may start before their message is complete.
+
+A call starts early when nothing can be lost by it: the tool only reads or is idempotent, asks
+nobody, and its arguments satisfy its schema. Everything else waits until the message has ended
+well. Results are kept here until the message that holds their calls is durable.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+from palaver.domain.errors import ToolError
+from palaver.domain.ids import CallId, ConversationId, TurnId
+from palaver.domain.messages import ToolCall, ToolResult
+from palaver.domain.stream import StreamEvent, ToolFinished, ToolProgress, ToolStarted
+from palaver.domain.values import Effect
+from palaver.engine.closing import UNKNOWN_OUTCOME, synthetic_result
+from palaver.engine.inbox import Progressed, ToolDone
+from palaver.engine.ports import TurnPorts
+from palaver.tools.definition import ExecutionContext, ToolDefinition
+
+
+class StreamingToolIntegrator:
+    """The calls of one assistant message, from request to result."""
+
+    def __init__(self, ports: TurnPorts, conversation: ConversationId, turn: TurnId) -> None:
+        self._ports, self._conversation, self._turn = ports, conversation, turn
+        self.results: dict[CallId, ToolResult] = {}
+        self.durations: dict[CallId, float] = {}
+        self.running: dict[CallId, ToolCall] = {}
+
+    def definition(self, call: ToolCall) -> ToolDefinition | None:
+        """The called tool's definition; None when there is no such tool or it is disabled."""
+        try:
+            return self._ports.tools.get(call.name).definition
+        except ToolError:
+            return None
+
+    def is_valid(self, call: ToolCall) -> bool:
+        """Whether the arguments satisfy the tool's schema."""
+        try:
+            self._ports.tools.validate(call)
+        except ToolError:
+            return False
+        return True
+
+    def start_early(self, call: ToolCall) -> list[StreamEvent]:
+        """Start a call whose arguments have just become complete, if that is safe."""
+        definition = self.definition(call)
+        if definition is None or not definition.may_start_early or not self.is_valid(call):
+            return []
+        return self.start((call,), early=True)
+
+    def start(self, calls: Iterable[ToolCall], *, early: bool = False) -> list[StreamEvent]:
+        """Run calls in the background; each ends as a `ToolDone` in the inbox."""
+        shown: list[StreamEvent] = []
+        for call in calls:
+            self.running[call.id] = call
+            self._ports.inbox.spawn(self._run(call), name=f"tool {call.name}")
+            shown.append(ToolStarted(call.id, call.name, call.arguments, early))
+        return shown
+
+    def finish(self, done: ToolDone) -> ToolFinished:
+        """Keep a result."""
+        call = self.running.pop(done.call_id)
+        self.results[call.id] = done.result
+        self.durations[call.id] = done.duration_s
+        return ToolFinished(call.id, call.name, done.result, done.duration_s)
+
+    def stopped(self, calls: Iterable[ToolCall], why: str) -> dict[CallId, ToolResult]:
+        """Results for `calls` after all tools were cancelled: the real ones where there are any."""
+        results = dict(self.results)
+        for call in calls:
+            if call.id in self.running:
+                definition = self.definition(call)
+                unknown = definition is None or definition.effect is Effect.EFFECT
+                text = UNKNOWN_OUTCOME if unknown else why
+                results[call.id] = synthetic_result(call, text, unknown=unknown)
+        return results
+
+    def progress(self, item: Progressed) -> list[StreamEvent]:
+        """What to show of a progress report; nothing when its call has ended."""
+        if item.call_id not in self.running:
+            return []
+        return [ToolProgress(item.call_id, item.text, item.fraction)]
+
+    async def _run(self, call: ToolCall) -> None:
+        clock = self._ports.clock
+        began = clock.monotonic()
+        result = await self._ports.tools.execute_tool(call, self._context(call))
+        self._ports.inbox.put(ToolDone(call.id, result, clock.monotonic() - began))
+
+    def _context(self, call: ToolCall) -> ExecutionContext:
+        ports = self._ports
+        return ExecutionContext(
+            scope=ports.scope,
+            conversation=self._conversation,
+            turn=self._turn,
+            call_id=call.id,
+            history=ports.latest().messages,
+            clock=ports.clock,
+            progress=partial(self._report, call.id),
+            keep=ports.keep,
+            idempotency_key=f"{self._turn}:{len(ports.latest().messages)}:{call.id}",
+        )
+
+    def _report(self, call_id: CallId, text: str, fraction: float | None = None) -> None:
+        self._ports.inbox.put(Progressed(call_id, text, fraction))

@@ -1,0 +1,52 @@
+"""What a turn needs from outside, and what it gives."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+
+from palaver.context.window import ContextWindowManager
+from palaver.domain.clock import Clock
+from palaver.domain.events import Event
+from palaver.domain.ids import BlobId, MessageId
+from palaver.domain.state import ConversationState
+from palaver.domain.stream import StreamEvent
+from palaver.domain.values import OutputSchema, Scope, Usage
+from palaver.engine.inbox import Inbox
+from palaver.providers.base import BlobReader, Model
+from palaver.settings import Settings
+from palaver.tools.manager import ToolManager
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Facts to make durable, and events to show once they are."""
+
+    facts: tuple[Event, ...]
+    shown: tuple[StreamEvent, ...] = ()
+
+
+Emission: TypeAlias = Commit | list[StreamEvent]
+"""What `run_turn` yields. When it is resumed behind a Commit, the facts are durable; a plain list
+is only shown and promises nothing."""
+
+
+class TurnPorts(msgspec.Struct, frozen=True, kw_only=True):
+    """The hands and eyes of a turn. The store is not among them: the driver persists."""
+
+    scope: Scope
+    latest: Callable[[], ConversationState]
+    """The conversation as it is now, every fact yielded so far included."""
+    model: Model
+    tools: ToolManager
+    window: ContextWindowManager
+    inbox: Inbox
+    clock: Clock
+    settings: Settings
+    chance: Callable[[], float]
+    """A number from 0 to 1, for jitter."""
+    new_message_id: Callable[[], MessageId]
+    price: Callable[[str, Usage], float | None]
+    """US dollars for usage of a model, or None."""
+    keep: Callable[[bytes], Awaitable[BlobId]]
+    read_blob: BlobReader
+    output: OutputSchema | None = None

@@ -1,0 +1,295 @@
+"""A conversation as its user holds it: say something, follow the answer, cancel, decide."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from msgspec.structs import replace
+
+from palaver.domain.errors import ConversationBusy, InvalidInput, PalaverError, TurnFailure
+from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
+from palaver.domain.messages import Message, Role
+from palaver.domain.state import ConversationState
+from palaver.domain.stream import StreamEvent
+from palaver.domain.values import (
+    ErrorInfo,
+    GenerationSettings,
+    SessionMetadata,
+    TurnOutcome,
+    UserPreferences,
+)
+from palaver.engine.closing import close_turn
+from palaver.service.actions import (
+    DecideCall,
+    RecordFacts,
+    SendMessage,
+    SetMetadata,
+    SetPreferences,
+)
+from palaver.service.inbound import MessageInput, user_message
+from palaver.service.output import OutputType
+from palaver.service.reply import Collector, Reply
+from palaver.service.state import StateManager
+from palaver.streams.session import Numbered, StreamSession
+from palaver.system import new_id
+
+if TYPE_CHECKING:
+    from palaver.service.turns import TurnRunner
+
+OnBusy: TypeAlias = Literal["reject", "queue", "interrupt"]
+POLL_S = 0.25
+"""Between looks at a conversation that another process is busy with."""
+INTERRUPTED = "This call did not finish: the program that ran it stopped."
+
+
+class Conversation:
+    """A handle; any number of them may share one conversation."""
+
+    def __init__(self, states: StateManager, runner: "TurnRunner", queue: asyncio.Lock) -> None:
+        self._states, self._runner, self._queue = states, runner, queue
+
+    @property
+    def id(self) -> ConversationId:
+        """The conversation's id."""
+        return self.state.id
+
+    @property
+    def state(self) -> ConversationState:
+        """The newest durable state."""
+        return self._states.state
+
+    @property
+    def states(self) -> StateManager:
+        """For subscribers, history and actions of one's own."""
+        return self._states
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """All messages, oldest first."""
+        return self.state.messages
+
+    # Talking.
+
+    async def stream(
+        self,
+        said: MessageInput,
+        *,
+        on_busy: OnBusy = "reject",
+        idempotency_key: str | None = None,
+        output: OutputType | None = None,
+    ) -> AsyncIterator[StreamEvent]:
+        """Say something and follow the answer: every event, in order, to the terminal one or to a
+        suspension. Leaving the iteration does not stop the turn; `cancel` does."""
+        session = await self.start(
+            said, on_busy=on_busy, idempotency_key=idempotency_key, output=output
+        )
+        async for event in session.events(until_suspended=True):
+            yield event
+
+    async def say(
+        self,
+        said: MessageInput,
+        *,
+        on_busy: OnBusy = "reject",
+        idempotency_key: str | None = None,
+        output: Any = None,
+    ) -> Reply:
+        """Say something and return the whole answer; `output` asks for it in a shape.
+
+        Raises what ended the turn when it failed, and OutputInvalid when the shape was missed.
+        """
+        shape = None if output is None else OutputType(output)
+        session = await self.start(
+            said, on_busy=on_busy, idempotency_key=idempotency_key, output=shape
+        )
+        return await self._collected(session, 0, shape)
+
+    async def start(
+        self,
+        said: MessageInput,
+        *,
+        on_busy: OnBusy = "reject",
+        idempotency_key: str | None = None,
+        output: OutputType | None = None,
+    ) -> StreamSession:
+        """Accept a message durably and begin its turn. The turn runs on whoever reads it.
+
+        `on_busy` says what happens while another turn is open: reject raises ConversationBusy,
+        queue waits for it, interrupt cancels it. Raises InvalidInput, ConfigurationError and
+        StoreError before anything is accepted.
+        """
+        self._runner.check_ready(self.state)
+        if on_busy == "queue":
+            async with self._queue:
+                return await self._begin(said, on_busy, idempotency_key, output)
+        return await self._begin(said, on_busy, idempotency_key, output)
+
+    async def _begin(
+        self,
+        said: MessageInput,
+        on_busy: OnBusy,
+        idempotency_key: str | None,
+        output: OutputType | None,
+    ) -> StreamSession:
+        turn = TurnId(new_id("turn"))
+        message_id = MessageId(new_id("msg"))
+        while True:
+            await self._end_abandoned()
+            last = self.state.last
+            message = user_message(
+                said,
+                id=message_id,
+                parent=None if last is None else last.id,
+                limit_bytes=self._runner.settings.message_bytes,
+            )
+            try:
+                done = await self._states.dispatch(SendMessage(turn, message, idempotency_key))
+                break
+            except ConversationBusy:
+                await self._make_room(on_busy)
+        if done.replayed is not None:
+            return await self._runner.session(self._states, done.replayed)
+        return self._runner.run(self._states, turn, message_id, output)
+
+    async def _make_room(self, on_busy: OnBusy) -> None:
+        opened = self.state.turn
+        if opened is None:
+            return
+        if on_busy == "interrupt":
+            await self.cancel()
+            return
+        if opened.held is not None:
+            raise ConversationBusy(
+                "the open turn waits for an approval",
+                hint="Allow or deny its calls, or cancel it, before sending another message.",
+            )
+        if on_busy == "reject":
+            raise ConversationBusy("a turn of this conversation is still open")
+        if self._runner.is_running(opened.id):
+            await self._runner.settled(opened.id)
+        else:
+            await self._runner.clock.sleep(POLL_S)
+            await self._states.refresh()
+            await self._runner.recover()
+
+    async def _end_abandoned(self) -> None:
+        """Close a turn of this process that no task works on: the store failed while it ran."""
+        opened = self.state.turn
+        if opened is None or opened.held is not None or self._runner.is_running(opened.id):
+            return
+        if await self._runner.is_ours(opened.id):
+            await self._close(TurnOutcome.INTERRUPTED)
+
+    async def _close(self, outcome: TurnOutcome) -> None:
+        opened = self.state.turn
+        if opened is not None:
+            facts = close_turn(self.state, opened.id, outcome, why=INTERRUPTED)
+            await self._states.dispatch(RecordFacts(facts))
+
+    # A turn under way.
+
+    async def cancel(self) -> None:
+        """End the open turn, running or held, and return when it has ended. What came is kept."""
+        opened = self.state.turn
+        if opened is None:
+            return
+        if self._runner.is_running(opened.id):
+            (await self._runner.session(self._states, opened.id)).cancel()
+            await self._runner.settled(opened.id)
+        if self.state.turn is not None and self.state.turn.id == opened.id:
+            await self._runner.end_held(self._states, opened.id)
+
+    async def decide(self, call_id: str, *, approve: bool, note: str = "") -> StreamSession:
+        """Allow or refuse a call that waits. After the last one the turn goes on by itself.
+
+        Raises InvalidInput when no such call waits.
+        """
+        opened = self.state.turn
+        if opened is None:
+            raise InvalidInput("no turn waits for a decision")
+        await self._runner.settled(opened.id)
+        await self._states.dispatch(DecideCall(CallId(call_id), approve, note))
+        session = await self._runner.session(self._states, opened.id)
+        if self.state.turn is not None and not self.state.turn.waiting:
+            self._runner.run_on(self._states, session, self._question())
+        return session
+
+    async def resume(self, decisions: dict[str, bool]) -> Reply:
+        """Decide all waiting calls and return the rest of the answer, as `say` does."""
+        opened = self.state.turn
+        if opened is None or not decisions:
+            raise InvalidInput("no turn waits for a decision")
+        after = (await self._runner.session(self._states, opened.id)).last
+        for call_id, approve in decisions.items():
+            session = await self.decide(call_id, approve=approve)
+        return await self._collected(session, after, None)
+
+    async def follow(self, turn: str, *, after: int = 0) -> AsyncIterator[Numbered]:
+        """The numbered events of a turn behind `after`, wherever it runs or ran, to its end.
+
+        Raises NotFound, and ResumeGap when the events are no longer kept.
+        """
+        async for numbered in self._runner.follow(self._states, TurnId(turn), after):
+            yield numbered
+
+    def _question(self) -> MessageId:
+        return next(m.id for m in reversed(self.messages) if m.role is Role.USER)
+
+    async def _collected(
+        self, session: StreamSession, after: int, shape: OutputType | None
+    ) -> Reply:
+        collector = Collector(session.turn)
+        async for event in session.events(after, until_suspended=True):
+            collector.add(event)
+        reply = collector.reply()
+        if reply.outcome is TurnOutcome.FAILED:
+            raise session.error or _told(reply)
+        if shape is not None and reply.outcome is TurnOutcome.COMPLETED:
+            last = "" if reply.message is None else reply.message.text
+            return replace(reply, output=shape.parse(last))
+        return reply
+
+    # Settings.
+
+    async def set_preferences(self, **changes: Any) -> UserPreferences:
+        """Change the model, system prompt, language, approvals, or generation settings (by name).
+
+        Raises InvalidInput for a name or value that does not exist.
+        """
+        preferences = changed_preferences(self.state.preferences, changes)
+        self._runner.check_model(preferences.model)
+        await self._states.dispatch(SetPreferences(preferences))
+        return preferences
+
+    async def set_title(self, title: str) -> None:
+        """Name the conversation."""
+        await self.set_metadata(replace(self.state.metadata, title=title.strip()))
+
+    async def set_metadata(self, metadata: SessionMetadata) -> None:
+        """Replace title, tags and custom fields."""
+        await self._states.dispatch(SetMetadata(metadata))
+
+
+_GENERATION = frozenset(GenerationSettings.__struct_fields__)
+_PREFERENCES = frozenset(UserPreferences.__struct_fields__) - {"generation"}
+
+
+def changed_preferences(before: UserPreferences, changes: dict[str, Any]) -> UserPreferences:
+    """`before` with `changes` by name; generation settings are named directly."""
+    import msgspec
+
+    unknown = changes.keys() - _GENERATION - _PREFERENCES
+    if unknown:
+        known = ", ".join(sorted(_GENERATION | _PREFERENCES))
+        raise InvalidInput(f"no preference is called {min(unknown)!r}; there are: {known}")
+    generation = {k: v for k, v in changes.items() if k in _GENERATION}
+    direct = {k: v for k, v in changes.items() if k in _PREFERENCES}
+    after = replace(before, **direct, generation=replace(before.generation, **generation))
+    try:
+        return msgspec.convert(msgspec.to_builtins(after), UserPreferences)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from error
+
+
+def _told(reply: Reply) -> PalaverError:
+    return TurnFailure(reply.error or ErrorInfo("turn_failed", "the turn failed"))

@@ -1,0 +1,98 @@
+"""Drives a turn: what the engine yields is made durable, then shown.
+
+The engine decides, the driver persists. Facts, the events that tell of them and all deltas that are
+still unwritten go into one transaction; deltas between facts are written a little later, together.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from palaver import log
+from palaver.domain.errors import PalaverError, StoreError
+from palaver.domain.stream import TurnFailed
+from palaver.domain.values import Scope
+from palaver.engine.ports import Commit, Emission
+from palaver.service.actions import RecordFacts
+from palaver.service.state import StateManager
+from palaver.store.base import ConversationStore
+from palaver.streams.session import StreamSession
+
+
+class TurnDriver:
+    """Carries the emissions of one run of a turn to the log and to the session."""
+
+    def __init__(
+        self,
+        states: StateManager,
+        store: ConversationStore,
+        scope: Scope,
+        session: StreamSession,
+        *,
+        flush_s: float,
+    ) -> None:
+        self._states, self._store, self._scope = states, store, scope
+        self._session, self._flush_s = session, flush_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush: asyncio.Task[None] | None = None
+
+    async def drive(self, emissions: AsyncIterator[Emission]) -> None:
+        """Run the turn until it ends or is held. Failures of the store end it, and are shown."""
+        try:
+            async with aclosing(emissions) as turn:  # type: ignore[type-var]
+                async for emission in turn:
+                    if isinstance(emission, Commit):
+                        await self._commit(emission)
+                    else:
+                        self._session.publish(emission)
+                        self._flush_later()
+        except PalaverError as error:
+            log.get("turn").error("turn_lost", turn=self._session.turn, code=error.code)
+            self._session.error = error
+            if not self._session.is_ended:
+                self._session.publish([TurnFailed(self._session.turn, error.info())])
+        finally:
+            await self._stop_flushing()
+
+    async def _commit(self, commit: Commit) -> None:
+        await self._stop_flushing()
+        rows = self._session.unwritten(commit.shown)
+        run = (self._session.turn, rows) if rows else None
+        await self._states.dispatch(RecordFacts(commit.facts), run=run)
+        self._session.publish(commit.shown)
+        self._session.written(self._session.last)
+
+    def _flush_later(self) -> None:
+        if self._timer is None and (self._flush is None or self._flush.done()):
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._flush_s, self._start_flush)
+
+    def _start_flush(self) -> None:
+        self._timer = None
+        self._flush = asyncio.create_task(self._write(), name="write deltas")
+
+    async def _write(self) -> None:
+        rows = self._session.unwritten()
+        if not rows:
+            return
+        try:
+            await self._store.append_run(self._scope, self._session.turn, rows)
+        except StoreError as error:
+            # Deltas promise nothing: the next commit carries them, and speaks up if it cannot.
+            log.get("turn").warning("deltas_not_written", code=error.code)
+            return
+        self._session.written(rows[-1].last)
+        if self._session.last > rows[-1].last:
+            self._flush_later_again()
+
+    def _flush_later_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = self._timer or loop.call_later(self._flush_s, self._start_flush)
+
+    async def _stop_flushing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._flush is not None:
+            await asyncio.wait([self._flush])
+            self._flush = None

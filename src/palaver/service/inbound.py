@@ -1,0 +1,59 @@
+"""What comes in from people and programs, made storable or refused with a reason."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from palaver.domain.errors import InvalidInput
+from palaver.domain.ids import MessageId
+from palaver.domain.messages import Block, File, Flag, Image, Message, Role, Text
+from palaver.domain.text import clean
+
+MessageInput: TypeAlias = str | Block | Sequence[Block] | Message
+"""What may be said: text, blocks, or a whole user message."""
+
+
+def user_message(
+    said: MessageInput, *, id: MessageId, parent: MessageId | None, limit_bytes: int
+) -> Message:
+    """The user message to store. Raises InvalidInput for what cannot be one."""
+    message = _as_message(said)
+    if message.role is not Role.USER:
+        raise InvalidInput(f"a {message.role} message cannot be sent; only user messages can")
+    content, lost = _cleaned(message.content)
+    if not any(not isinstance(block, Text) or block.text.strip() for block in content):
+        raise InvalidInput("the message is empty", hint="Say something, or attach a file.")
+    size = sum(len(b.text.encode()) for b in content if isinstance(b, Text))
+    if size > limit_bytes:
+        raise InvalidInput(
+            f"the message has {size:,} bytes; at most {limit_bytes:,} are accepted",
+            hint="Attach long text as a file, or split it.",
+        )
+    flags = (*message.flags, Flag.SANITISED) if lost else message.flags
+    return replace(message, content=content, id=id, parent=parent, flags=flags)
+
+
+def _as_message(said: MessageInput) -> Message:
+    if isinstance(said, Message):
+        return said
+    if isinstance(said, str):
+        return Message.user(said)
+    blocks = (said,) if not isinstance(said, Sequence) else tuple(said)
+    for block in blocks:
+        if not isinstance(block, Text | Image | File):
+            raise InvalidInput(f"a user message holds text, images and files, not {block!r}")
+    return Message(Role.USER, blocks)
+
+
+def _cleaned(content: tuple[Block, ...]) -> tuple[tuple[Block, ...], bool]:
+    cleaned: list[Block] = []
+    any_lost = False
+    for block in content:
+        if isinstance(block, Text):
+            text, lost = clean(block.text)
+            any_lost = any_lost or lost
+            cleaned.append(block if text is block.text else replace(block, text=text))
+        else:
+            cleaned.append(block)
+    return tuple(cleaned), any_lost

@@ -1,0 +1,228 @@
+"""The door to conversations: create, open, list, search, delete."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from palaver.domain.clock import Clock
+from palaver.domain.errors import InvalidInput, NotFound
+from palaver.domain.events import ConversationCreated
+from palaver.domain.ids import BlobId, ConversationId, is_id
+from palaver.domain.messages import File, Image
+from palaver.domain.state import ConversationState
+from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
+from palaver.providers.base import Model
+from palaver.service.conversation import Conversation, changed_preferences
+from palaver.service.state import StateManager, StateMiddleware, StateSubscriber, load_state
+from palaver.service.turns import TurnRunner
+from palaver.settings import Settings
+from palaver.store.base import BlobStore, ConversationStore, Page, SearchHit, TurnRecord
+from palaver.streams.manager import StreamManager
+from palaver.system import new_id
+from palaver.tools.manager import ToolManager
+
+OPEN_CONVERSATIONS = 256
+"""Idle conversations kept in memory; those in use stay beyond that."""
+
+_SETTINGS, _SCOPE, _DEFAULTS = Settings(), Scope(), UserPreferences()
+
+
+class ConversationManager:
+    """Conversations of one scope. Made by `palaver.open`; takes every part as a port."""
+
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        blobs: BlobStore,
+        model: Callable[[str], Model],
+        tools: ToolManager,
+        clock: Clock,
+        chance: Callable[[], float],
+        price: Callable[[str, Usage], float | None],
+        settings: Settings = _SETTINGS,
+        scope: Scope = _SCOPE,
+        defaults: UserPreferences = _DEFAULTS,
+        middleware: Sequence[StateMiddleware] = (),
+    ) -> None:
+        self._store, self._blobs, self._scope = store, blobs, scope
+        self._settings, self._defaults = settings, defaults
+        self._middleware = list(middleware)
+        self._subscribers: list[StateSubscriber] = []
+        self._managers: WeakValueDictionary[str, StateManager] = WeakValueDictionary()
+        self._recent: OrderedDict[str, StateManager] = OrderedDict()
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.tools = tools
+        self.store = store
+        self._runner = TurnRunner(
+            store=store,
+            blobs=blobs,
+            scope=scope,
+            model=model,
+            tools=tools,
+            settings=settings,
+            clock=clock,
+            chance=chance,
+            price=price,
+            load=self._states_of,
+        )
+
+    @property
+    def streams(self) -> StreamManager:
+        """The turns of this process; its `bus` hears every event."""
+        return self._runner.streams
+
+    def use(self, middleware: StateMiddleware) -> None:
+        """Let `middleware` see every later command of conversations opened from now on."""
+        self._middleware.append(middleware)
+
+    def subscribe(self, subscriber: StateSubscriber) -> None:
+        """Tell `subscriber` of every change of conversations opened from now on."""
+        self._subscribers.append(subscriber)
+
+    async def create(
+        self, *, title: str = "", tags: Sequence[str] = (), **preferences: Any
+    ) -> Conversation:
+        """A new conversation. `preferences` by name: model, system, language, approvals,
+        temperature, max_tokens … Raises InvalidInput, ConfigurationError, StoreError."""
+        chosen = changed_preferences(self._defaults, preferences)
+        self._runner.check_model(chosen.model)
+        conversation = ConversationId(new_id("conv"))
+        created = ConversationCreated(chosen, SessionMetadata(title.strip(), tuple(tags)))
+        await self._store.create(self._scope, conversation, (created,))
+        return self._handle(await self._states(conversation))
+
+    async def open(self, conversation: str) -> Conversation:
+        """A stored conversation, as it is now. Raises NotFound."""
+        states = await self._states(_checked(conversation))
+        await states.refresh()
+        return self._handle(states)
+
+    async def find(self, name: str) -> Conversation:
+        """The conversation with this id, the end or beginning of an id, or `last` for the newest.
+
+        Raises NotFound, and InvalidInput when several fit.
+        """
+        if name == "last":
+            page = await self.list(limit=1)
+            if not page.items:
+                raise NotFound("there is no conversation yet")
+            return await self.open(page.items[0].id)
+        try:
+            return await self.open(name)
+        except NotFound:
+            fitting = await self._fitting(name)
+        if len(fitting) > 1:
+            raise InvalidInput(f"{name!r} fits {len(fitting)} conversations; give more of the id")
+        if not fitting:
+            raise NotFound(f"no conversation {name!r}", hint="`palaver list` shows them.")
+        return await self.open(fitting[0])
+
+    async def _fitting(self, name: str) -> list[ConversationId]:
+        found: list[ConversationId] = []
+        cursor: str | None = None
+        while len(name) >= 4:
+            page = await self.list(limit=200, cursor=cursor)
+            ids = (item.id for item in page.items)
+            found += [i for i in ids if i.endswith(name) or i.startswith((name, f"conv_{name}"))]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        return found
+
+    async def list(
+        self, *, limit: int = 50, cursor: str | None = None, archived: bool = False
+    ) -> Page:
+        """Conversations by newest change."""
+        return await self._store.list_conversations(
+            self._scope, limit=limit, cursor=cursor, archived=archived
+        )
+
+    async def search(
+        self, query: str, *, conversation: str | None = None, limit: int = 20
+    ) -> tuple[SearchHit, ...]:
+        """Messages with all words of `query`, the best first. Any text is a valid query."""
+        within = None if conversation is None else _checked(conversation)
+        return await self._store.search(self._scope, query, conversation=within, limit=limit)
+
+    async def delete(self, conversation: str) -> None:
+        """Erase a conversation. Raises NotFound."""
+        checked = _checked(conversation)
+        states = self._managers.pop(checked, None)
+        self._recent.pop(checked, None)
+        if states is not None and states.state.turn is not None:
+            await self._handle(states).cancel()
+        await self._store.delete(self._scope, checked)
+
+    async def attach(
+        self, source: "bytes | Path", *, name: str = "", media_type: str = ""
+    ) -> Image | File:
+        """Store a picture or file; the result is a block for a message.
+
+        The type is told by the content of known pictures and by the name otherwise. Raises
+        InvalidInput when the file cannot be read.
+        """
+        from palaver.service.attachments import attachment
+
+        return await attachment(self._blobs, self._scope, source, name=name, media_type=media_type)
+
+    async def read_blob(self, blob: str) -> bytes:
+        """The bytes of a blob: an attachment, or a tool's full output. Raises NotFound."""
+        return await self._runner.read_blob(BlobId(blob))
+
+    async def recover(self) -> int:
+        """End open turns whose process died. `palaver.open` calls it. Returns how many."""
+        return await self._runner.recover()
+
+    async def aclose(self) -> None:
+        """Cancel running turns, keep what they said, and close the store."""
+        await self._runner.aclose()
+        await self._store.close()
+
+    # Handles.
+
+    async def _states(self, conversation: ConversationId) -> StateManager:
+        found = self._managers.get(conversation)
+        if found is None:
+            loaded = await self._load(conversation)
+            found = self._managers.setdefault(conversation, loaded)
+        self._recent[conversation] = found
+        self._recent.move_to_end(conversation)
+        if len(self._recent) > OPEN_CONVERSATIONS:
+            self._recent.popitem(last=False)
+        return found
+
+    async def _load(self, conversation: ConversationId) -> StateManager:
+        state, snapshot_at = await load_state(self._store, self._scope, conversation)
+        return self._manager(state, snapshot_at)
+
+    def _manager(self, state: ConversationState, snapshot_at: int) -> StateManager:
+        states = StateManager(
+            self._store,
+            self._scope,
+            state,
+            middleware=self._middleware,
+            snapshot_every=self._settings.snapshot_every,
+            snapshot_at=snapshot_at,
+        )
+        for subscriber in self._subscribers:
+            states.subscribe(subscriber)
+        return states
+
+    async def _states_of(self, record: TurnRecord) -> StateManager:
+        if record.scope != self._scope and record.scope.tenant != self._scope.tenant:
+            raise NotFound(f"turn {record.id} belongs to another tenant")
+        return await self._states(record.conversation)
+
+    def _handle(self, states: StateManager) -> Conversation:
+        queue = self._queues.setdefault(states.state.id, asyncio.Lock())
+        return Conversation(states, self._runner, queue)
+
+
+def _checked(conversation: str) -> ConversationId:
+    if not is_id(conversation):
+        raise NotFound(f"no conversation {conversation!r}", hint="`palaver list` shows them.")
+    return ConversationId(conversation)

@@ -1,0 +1,104 @@
+"""A turn's stream, collected."""
+
+from typing import Any
+
+import msgspec
+
+from palaver.domain.ids import TurnId
+from palaver.domain.messages import Message, Role, StopReason, ToolCall
+from palaver.domain.stream import (
+    MessageCompleted,
+    StreamEvent,
+    TextDelta,
+    ToolFinished,
+    TurnCancelled,
+    TurnCompleted,
+    TurnFailed,
+    TurnInterrupted,
+    TurnSuspended,
+    UsageReported,
+)
+from palaver.domain.values import ErrorInfo, TurnOutcome, Usage
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What a turn said and cost.
+
+    `text`: everything that the model said in this turn. `message`: its last message. `outcome` is
+    None while the turn is suspended; then `waiting` holds the calls to decide. `cost`: US dollars,
+    None where a price is unknown. `output`: the parsed value, when a shape was asked for.
+    """
+
+    turn: TurnId
+    text: str = ""
+    message: Message | None = None
+    outcome: TurnOutcome | None = None
+    stop: StopReason | None = None
+    usage: Usage = Usage()
+    cost: float | None = None
+    tools: tuple[ToolFinished, ...] = ()
+    waiting: tuple[ToolCall, ...] = ()
+    error: ErrorInfo | None = None
+    output: Any = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the model ended its answer as it meant to: no limit, cancel or failure."""
+        return self.outcome is TurnOutcome.COMPLETED and self.stop is not None and self.stop.is_good
+
+
+class Collector:
+    """Folds a turn's events into a `Reply`."""
+
+    def __init__(self, turn: TurnId) -> None:
+        self._turn = turn
+        self._text: list[str] = []
+        self._tools: list[ToolFinished] = []
+        self._message: Message | None = None
+        self._usage = Usage()
+        self._cost: float | None = 0.0
+        self._stop: StopReason | None = None
+        self._outcome: TurnOutcome | None = None
+        self._waiting: tuple[ToolCall, ...] = ()
+        self._error: ErrorInfo | None = None
+
+    def add(self, event: StreamEvent) -> None:
+        """Take the next event."""
+        match event:
+            case TextDelta(text=text):
+                self._text.append(text)
+            case MessageCompleted(message=message) if message.role is Role.ASSISTANT:
+                self._message, self._stop = message, message.stop
+            case ToolFinished():
+                self._tools.append(event)
+            case UsageReported(usage=usage, cost_usd=cost):
+                self._usage = self._usage + usage
+                known = self._cost is not None and cost is not None
+                self._cost = (self._cost or 0.0) + (cost or 0.0) if known else None
+            case TurnSuspended(calls=calls):
+                self._waiting = calls
+            case TurnCompleted(stop=stop):
+                self._outcome, self._stop = TurnOutcome.COMPLETED, stop
+            case TurnFailed(error=error):
+                self._outcome, self._error = TurnOutcome.FAILED, error
+            case TurnCancelled():
+                self._outcome = TurnOutcome.CANCELLED
+            case TurnInterrupted():
+                self._outcome = TurnOutcome.INTERRUPTED
+            case _:
+                pass
+
+    def reply(self) -> Reply:
+        """What has been collected."""
+        return Reply(
+            turn=self._turn,
+            text="".join(self._text),
+            message=self._message,
+            outcome=self._outcome,
+            stop=self._stop,
+            usage=self._usage,
+            cost=self._cost,
+            tools=tuple(self._tools),
+            waiting=() if self._outcome else self._waiting,
+            error=self._error,
+        )

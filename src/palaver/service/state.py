@@ -1,0 +1,277 @@
+"""One conversation's state, and the only way to change it.
+
+    action → middleware → facts → reducer, on trial → append with the expected number → new state
+           → history → subscribers
+
+Middleware may change or block a command, never a fact. The trial keeps impossible facts out of the
+log. The append is durable before anybody sees the new state. When another process has appended
+meanwhile, its facts are folded in and the command is decided again.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from palaver import log
+from palaver.domain import snapshot as snapshots
+from palaver.domain.errors import (
+    ConversationBusy,
+    PalaverError,
+    ReadOnlyConversation,
+    StaleWriter,
+)
+from palaver.domain.events import Event, Recorded
+from palaver.domain.ids import ConversationId, TurnId
+from palaver.domain.reducer import apply, fold
+from palaver.domain.state import ConversationState
+from palaver.domain.values import Scope
+from palaver.service.actions import RecordFacts, SendMessage, StateAction, decide
+from palaver.store.base import Accepted, Appended, ConversationStore, RunRow
+
+HISTORY = 100
+"""States kept in memory. They share their structure, so one costs little more than its last event.
+"""
+STALE_TRIES = 5
+
+
+class StateChange(msgspec.Struct, frozen=True):
+    """What subscribers are told: the state before, the state now, and the facts between."""
+
+    before: ConversationState
+    after: ConversationState
+    facts: tuple[Event, ...]
+
+
+class StateMiddleware(Protocol):
+    """Sees every command before it is decided."""
+
+    async def __call__(self, action: StateAction, state: ConversationState) -> StateAction:
+        """The action to carry out, changed or not. Raise ActionBlocked to refuse it."""
+        ...
+
+
+StateSubscriber: TypeAlias = Callable[[StateChange], Awaitable[None] | None]
+"""Told of every change, in order. Its errors are logged and harm nobody."""
+
+
+class Dispatched(msgspec.Struct, frozen=True):
+    """The state after an action. `replayed`: the turn that an idempotency key opened before."""
+
+    state: ConversationState
+    facts: tuple[Event, ...] = ()
+    replayed: TurnId | None = None
+
+
+class StateManager:
+    """Holds a conversation's newest state and carries actions out, one after another."""
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        scope: Scope,
+        state: ConversationState,
+        *,
+        middleware: Sequence[StateMiddleware] = (),
+        snapshot_every: int = 200,
+        snapshot_at: int = 0,
+    ) -> None:
+        self._store, self._scope, self._state = store, scope, state
+        self._middleware = list(middleware)
+        self._subscribers: list[StateSubscriber] = []
+        self._lock = asyncio.Lock()
+        self._snapshot_every, self._snapshot_at = snapshot_every, snapshot_at
+        self.state_history: deque[ConversationState] = deque([state], maxlen=HISTORY)
+
+    @classmethod
+    async def load(
+        cls,
+        store: ConversationStore,
+        scope: Scope,
+        conversation: ConversationId,
+        *,
+        middleware: Sequence[StateMiddleware] = (),
+        snapshot_every: int = 200,
+    ) -> "StateManager":
+        """The manager of a stored conversation. Raises NotFound."""
+        state, at = await load_state(store, scope, conversation)
+        return cls(
+            store,
+            scope,
+            state,
+            middleware=middleware,
+            snapshot_every=snapshot_every,
+            snapshot_at=at,
+        )
+
+    @property
+    def state(self) -> ConversationState:
+        """The newest state that is durable."""
+        return self._state
+
+    def subscribe(self, subscriber: StateSubscriber) -> Callable[[], None]:
+        """Tell `subscriber` of every change from now on; the result ends that."""
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    async def dispatch(
+        self, action: StateAction, *, run: tuple[TurnId, Sequence[RunRow]] | None = None
+    ) -> Dispatched:
+        """Carry out an action. When this returns, its facts are durable.
+
+        Raises what middleware raises, InvalidInput, InvalidTransition, ConversationBusy,
+        IdempotencyMismatch, ReadOnlyConversation, StaleWriter (after several tries) or StoreError;
+        then nothing has changed.
+        """
+        async with self._lock:
+            before = self._state
+            action = await self._through_middleware(action)
+            done = await self._carry_out(action, run)
+        if done.state is not before:
+            await self._tell(StateChange(before, done.state, done.facts))
+        return done
+
+    async def refresh(self) -> ConversationState:
+        """Fold in what other processes have appended. Returns the newest state."""
+        async with self._lock:
+            await self._catch_up()
+            return self._state
+
+    async def _through_middleware(self, action: StateAction) -> StateAction:
+        if isinstance(action, RecordFacts):
+            return action
+        for handle in self._middleware:
+            action = await handle(action, self._state)
+        return action
+
+    async def _carry_out(
+        self, action: StateAction, run: tuple[TurnId, Sequence[RunRow]] | None
+    ) -> Dispatched:
+        for _ in range(STALE_TRIES):
+            try:
+                return await self._try(action, run)
+            except StaleWriter as stale:
+                last = stale
+                await self._catch_up()
+        raise last
+
+    async def _try(
+        self, action: StateAction, run: tuple[TurnId, Sequence[RunRow]] | None
+    ) -> Dispatched:
+        if self._state.read_only:
+            raise ReadOnlyConversation("this conversation was written by a newer Palaver")
+        facts = decide(self._state, action)
+        if not facts and run is None:
+            return Dispatched(self._state)
+        if isinstance(action, SendMessage):
+            return await self._accept(action, facts)
+        trial = self._trial(facts)
+        appended = await self._append(facts, run)
+        self._advance(trial, appended)
+        return Dispatched(self._state, facts)
+
+    async def _accept(self, action: SendMessage, facts: tuple[Event, ...]) -> Dispatched:
+        busy = self._state.turn is not None
+        trial = self._state if busy else self._trial(facts)
+        if busy and action.idempotency_key is None:
+            raise ConversationBusy("a turn of this conversation is still open")
+        if busy:
+            return await self._replay_or_busy(action)
+        accepted = await self._store.accept(
+            self._scope,
+            self._state.id,
+            action.message,
+            turn=action.turn,
+            expected=self._state.seq,
+            idempotency_key=action.idempotency_key,
+        )
+        if accepted.appended is None:
+            return Dispatched(self._state, replayed=accepted.turn)
+        self._advance(trial, accepted.appended)
+        return Dispatched(self._state, facts)
+
+    async def _replay_or_busy(self, action: SendMessage) -> Dispatched:
+        """With a turn open, only a message that was accepted before gets an answer other than busy.
+
+        The store looks the key up before it looks at the number, and no log ends at number -1.
+        """
+        try:
+            accepted: Accepted = await self._store.accept(
+                self._scope,
+                self._state.id,
+                action.message,
+                turn=action.turn,
+                expected=-1,
+                idempotency_key=action.idempotency_key,
+            )
+        except StaleWriter:
+            raise ConversationBusy("a turn of this conversation is still open") from None
+        return Dispatched(self._state, replayed=accepted.turn)
+
+    def _trial(self, facts: Sequence[Event]) -> ConversationState:
+        state = self._state
+        for fact in facts:
+            state = apply(state, fact)
+        return state
+
+    async def _append(
+        self, facts: tuple[Event, ...], run: tuple[TurnId, Sequence[RunRow]] | None
+    ) -> Appended:
+        due = self._state.seq - self._snapshot_at >= self._snapshot_every
+        # Of the state before these facts: its numbers and times are the store's already.
+        taken = snapshots.take(self._state) if due else None
+        appended = await self._store.append(
+            self._scope, self._state.id, facts, expected=self._state.seq, run=run, snapshot=taken
+        )
+        if due:
+            self._snapshot_at = self._state.seq
+        return appended
+
+    def _advance(self, trial: ConversationState, appended: Appended) -> None:
+        self._become(
+            replace(
+                trial,
+                seq=appended.last,
+                updated_at=appended.at,
+                created_at=trial.created_at or appended.at,
+            )
+        )
+
+    def _become(self, state: ConversationState) -> None:
+        self._state = state
+        self.state_history.append(state)
+
+    async def _catch_up(self) -> None:
+        records = await self._store.read(self._scope, self._state.id, after=self._state.seq)
+        if records:
+            self._become(fold(self._state, records))
+
+    async def _tell(self, change: StateChange) -> None:
+        for subscriber in list(self._subscribers):
+            try:
+                told = subscriber(change)
+                if told is not None:
+                    await told
+            except Exception as error:  # noqa: BLE001 - a watcher must not break what it watches
+                log.get("state").warning("subscriber_failed", error=repr(error))
+
+
+async def load_state(
+    store: ConversationStore, scope: Scope, conversation: ConversationId
+) -> tuple[ConversationState, int]:
+    """The newest state of a stored conversation, and the number of the snapshot it began from."""
+    state, at = ConversationState(conversation), 0
+    found = await store.snapshot(scope, conversation)
+    if found is not None:
+        records = await store.read(
+            scope, conversation, until=found.seq, kinds=snapshots.MESSAGE_KINDS
+        )
+        try:
+            state, at = snapshots.restore(found, records), found.seq
+        except (msgspec.MsgspecError, PalaverError):
+            log.get("state").warning("snapshot_ignored", conversation=conversation)
+    newer: list[Recorded] = await store.read(scope, conversation, after=at)
+    return fold(state, newer), at

@@ -1,0 +1,98 @@
+"""The running turns of this process.
+
+A turn runs in a task that belongs to the manager. Readers come and go; only `cancel` or `aclose`
+end a turn from outside. An ended session stays a while for late readers, then the durable run log
+serves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from palaver import log
+from palaver.domain.clock import Clock
+from palaver.domain.errors import PalaverError
+from palaver.domain.ids import TurnId
+from palaver.domain.stream import TurnFailed
+from palaver.domain.values import ErrorInfo
+from palaver.streams.bus import EventBus
+from palaver.streams.session import StreamSession
+
+_UNEXPECTED = ErrorInfo(
+    "internal", "an unexpected error ended the turn", "The log has the details."
+)
+
+Drive = Callable[[StreamSession], Awaitable[None]]
+"""Runs a turn and publishes its events to the session; the last one is terminal or a suspension."""
+
+
+class StreamManager:
+    """Starts, finds, cancels and ends turns."""
+
+    def __init__(self, clock: Clock, *, keep_s: float = 60.0) -> None:
+        self.bus = EventBus()
+        self._clock, self._keep_s = clock, keep_s
+        self._sessions: dict[TurnId, StreamSession] = {}
+        self._ended_at: dict[TurnId, float] = {}
+        self._tasks: dict[TurnId, asyncio.Task[None]] = {}
+
+    def start(self, session: StreamSession, drive: Drive) -> None:
+        """Run a turn, or run it on after a suspension. Its errors are the driver's to handle."""
+        self._forget_old()
+        if session.turn not in self._sessions:
+            self._sessions[session.turn] = session
+            session.follow(
+                lambda first, events: self.bus.publish(
+                    session.conversation, session.turn, first, events
+                )
+            )
+        task = asyncio.create_task(self._run(session, drive), name=f"turn {session.turn}")
+        self._tasks[session.turn] = task
+
+    def find(self, turn: TurnId) -> StreamSession | None:
+        """The session of a turn that runs here, is held here, or ended here a short while ago."""
+        return self._sessions.get(turn)
+
+    def is_running(self, turn: TurnId) -> bool:
+        """Whether a task works on the turn right now."""
+        return turn in self._tasks
+
+    async def settled(self, turn: TurnId) -> None:
+        """Return when no task works on the turn: it has ended, or it is held."""
+        task = self._tasks.get(turn)
+        if task is not None:
+            await asyncio.wait([task])
+
+    async def aclose(self, *, grace_s: float = 5.0) -> None:
+        """Cancel every running turn as a person would; after `grace_s` seconds stop waiting."""
+        for turn in list(self._tasks):
+            self._sessions[turn].cancel()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(list(self._tasks.values()), timeout=grace_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    async def _run(self, session: StreamSession, drive: Drive) -> None:
+        try:
+            await drive(session)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task
+            log.get("streams").error("turn_crashed", turn=session.turn, error=repr(error))
+            session.error = session.error or error
+            if not session.is_ended:
+                told = error.info() if isinstance(error, PalaverError) else _UNEXPECTED
+                session.publish([TurnFailed(session.turn, told)])
+        finally:
+            del self._tasks[session.turn]
+            self._ended_at[session.turn] = self._clock.monotonic()
+
+    def _forget_old(self) -> None:
+        horizon = self._clock.monotonic() - self._keep_s
+        for turn, ended_at in list(self._ended_at.items()):
+            session = self._sessions.get(turn)
+            if session is None or turn in self._tasks:
+                self._ended_at.pop(turn)
+            elif session.is_ended and ended_at < horizon:
+                self._sessions.pop(turn)
+                self._ended_at.pop(turn)

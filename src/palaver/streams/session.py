@@ -1,0 +1,211 @@
+"""The stream of one turn: an append-only run log with any number of readers.
+
+Events are numbered 1, 2, 3 … A reader is a cursor, not a queue: it asks for what lies behind its
+number, and waits when there is nothing. Replay and tail are the same code, so nothing can fall
+between them, and a slow reader costs nobody anything. Events that are written to the durable run
+log may leave memory; a reader that is so far behind reads them from there.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from palaver.domain.errors import NotFound
+from palaver.domain.ids import ConversationId, TurnId
+from palaver.domain.stream import TERMINAL, StreamEvent, TurnSuspended
+from palaver.store.base import RunRow
+
+ReadRun: TypeAlias = Callable[[int], Awaitable[Sequence[RunRow]]]
+"""Rows of the turn's durable run log behind a number."""
+
+MEMORY_EVENTS = 20_000
+"""Events of one turn kept in memory; about 100 bytes each."""
+
+
+class Numbered(msgspec.Struct, frozen=True):
+    """An event with its number in the turn's run log; `cursor` resumes behind it."""
+
+    number: int
+    event: StreamEvent
+    epoch: int = 0
+
+    @property
+    def cursor(self) -> str:
+        """`epoch:number`, for `Last-Event-ID` and the like."""
+        return f"{self.epoch}:{self.number}"
+
+
+class ResumeGap(NotFound):
+    """Events behind this cursor were pruned; read the conversation's state instead."""
+
+    code = "resume_gap"
+
+
+class StreamSession:
+    """One turn's events and its cancel switch. The turn belongs to the service, not to a reader."""
+
+    def __init__(
+        self,
+        turn: TurnId,
+        conversation: ConversationId,
+        *,
+        read_run: ReadRun | None = None,
+        epoch: int = 0,
+        start: int = 0,
+        memory_events: int = MEMORY_EVENTS,
+    ) -> None:
+        self.turn = turn
+        self.conversation = conversation
+        self.epoch = epoch
+        self.error: Exception | None = None
+        """What ended the turn, as it was raised, when it failed in this process."""
+        self.cancel_requested = False
+        self._events: list[StreamEvent] = []
+        self._before = start  # number of the event before `_events[0]`
+        self._written = start  # number of the last event that is in the durable run log
+        self._memory_events = memory_events
+        self._read_run = read_run
+        self._ended = False
+        self._waiters: list[asyncio.Future[None]] = []
+        self._on_cancel: Callable[[], None] | None = None
+        self._followers: list[Callable[[int, Sequence[StreamEvent]], None]] = []
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event."""
+        return self._before + len(self._events)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event is published."""
+        return self._ended
+
+    def publish(self, events: Sequence[StreamEvent]) -> None:
+        """Append events and wake the readers. After the terminal event nothing may follow."""
+        if not events:
+            return
+        if self._ended:
+            raise RuntimeError("the turn has ended; nothing can follow its terminal event")
+        first = self.last + 1
+        self._events.extend(events)
+        self._ended = isinstance(events[-1], TERMINAL)
+        for follow in self._followers:
+            follow(first, events)
+        self._wake()
+
+    def follow(self, callback: Callable[[int, Sequence[StreamEvent]], None]) -> None:
+        """Call `callback(first_number, events)` at every publication from now on."""
+        self._followers.append(callback)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # Durability: the driver takes rows, writes them, and says so.
+
+    def unwritten(self, staged: Sequence[StreamEvent] = ()) -> tuple[RunRow, ...]:
+        """Rows for everything that is not in the durable log, `staged` events (to be published
+        when the write succeeded) included."""
+        events = self._events[self._written - self._before :]
+        events.extend(staged)
+        if not events:
+            return ()
+        first = self._written + 1
+        return (RunRow(first, first + len(events) - 1, msgspec.json.encode(events), self.epoch),)
+
+    def written(self, last: int) -> None:
+        """Events up to `last` are durable now; memory beyond the limit is given back."""
+        self._written = max(self._written, last)
+        surplus = min(len(self._events) - self._memory_events, self._written - self._before)
+        if surplus > self._memory_events // 4:
+            del self._events[:surplus]
+            self._before += surplus
+
+    # Cancelling is a command, not a disconnect.
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """What `cancel` does while the turn runs."""
+        self._on_cancel = callback
+        if self.cancel_requested:
+            callback()
+
+    def cancel(self) -> None:
+        """Ask the turn to end. It ends with TurnCancelled, unless it ended before."""
+        if not self._ended and not self.cancel_requested:
+            self.cancel_requested = True
+            if self._on_cancel is not None:
+                self._on_cancel()
+
+    # Reading.
+
+    async def batches(self, after: int = 0) -> AsyncIterator[tuple[int, Sequence[StreamEvent]]]:
+        """`(number of the first, events)` behind `after`, as they come, until the terminal event.
+
+        Raises ResumeGap when events behind `after` are gone.
+        """
+        cursor = after
+        while True:
+            if cursor < self._before:
+                for first, events in await self._from_disk(cursor):
+                    cursor = first + len(events) - 1
+                    yield first, events
+                continue
+            if cursor < self.last:
+                events = self._events[cursor - self._before :]
+                first, cursor = cursor + 1, cursor + len(events)
+                yield first, events
+                continue
+            if self._ended:
+                return
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    async def numbered(self, after: int = 0) -> AsyncIterator[Numbered]:
+        """Every event behind `after` once, in order, with its number, to the terminal event."""
+        async for first, events in self.batches(after):
+            for number, event in enumerate(events, first):
+                yield Numbered(number, event, self.epoch)
+
+    async def events(
+        self, after: int = 0, *, until_suspended: bool = False
+    ) -> AsyncIterator[StreamEvent]:
+        """The same without numbers; `until_suspended` also ends behind a TurnSuspended."""
+        async for _, events in self.batches(after):
+            for event in events:
+                yield event
+                if until_suspended and isinstance(event, TurnSuspended):
+                    return
+
+    async def ended(self) -> None:
+        """Return when the terminal event is published."""
+        async for _ in self.batches(self.last):
+            pass
+
+    async def _from_disk(self, after: int) -> list[tuple[int, Sequence[StreamEvent]]]:
+        rows = await self._read_run(after) if self._read_run is not None else ()
+        found = unpack(rows, after)
+        if not found or found[0][0] != after + 1:
+            raise ResumeGap(
+                f"the events behind {after} of turn {self.turn} are no longer kept",
+                hint="Read the conversation's messages, then follow from the newest event.",
+            )
+        return found
+
+
+_rows_decoder = msgspec.json.Decoder(list[StreamEvent])
+
+
+def unpack(rows: Sequence[RunRow], after: int) -> list[tuple[int, Sequence[StreamEvent]]]:
+    """The events behind `after` in rows of a run log, without the ones that a takeover replaced."""
+    found: list[tuple[int, Sequence[StreamEvent]]] = []
+    for row in rows:
+        events = _rows_decoder.decode(row.body)
+        skip = max(0, after + 1 - row.first)
+        if skip < len(events):
+            found.append((row.first + skip, events[skip:]))
+    return found

@@ -1,0 +1,188 @@
+"""Palaver without `async`: the same objects, one event loop in a background thread.
+
+from palaver import sync, TextDelta
+
+with sync.open("chat.db") as manager:
+    conversation = manager.create()
+    for event in conversation.stream("Hello"):
+        ...
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from palaver import wiring
+from palaver.domain.messages import File, Image, Message
+from palaver.domain.state import ConversationState
+from palaver.domain.stream import StreamEvent
+from palaver.domain.values import UserPreferences
+from palaver.service.conversation import Conversation as AsyncConversation
+from palaver.service.conversation import OnBusy
+from palaver.service.inbound import MessageInput
+from palaver.service.manager import ConversationManager as AsyncManager
+from palaver.service.reply import Reply
+from palaver.store.base import Page, SearchHit
+from palaver.tools.manager import ToolManager
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="palaver", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` there and wait for it. Ctrl-C cancels it and passes on."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """The items of an asynchronous iterator, one by one."""
+
+        async def step() -> tuple[T] | None:
+            try:
+                return (await anext(items),)
+            except StopAsyncIteration:
+                return None
+
+        while (found := self.run(step())) is not None:
+            yield found[0]
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Conversation:
+    """A `palaver.Conversation` whose methods block."""
+
+    def __init__(self, loop: _Loop, wrapped: AsyncConversation) -> None:
+        self._loop, self._wrapped = loop, wrapped
+
+    @property
+    def id(self) -> str:
+        """The conversation's id."""
+        return self._wrapped.id
+
+    @property
+    def state(self) -> ConversationState:
+        """The newest durable state."""
+        return self._wrapped.state
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """All messages, oldest first."""
+        return self._wrapped.messages
+
+    def stream(
+        self,
+        said: MessageInput,
+        *,
+        on_busy: OnBusy = "reject",
+        idempotency_key: str | None = None,
+    ) -> Iterator[StreamEvent]:
+        """Say something and follow the answer, event by event."""
+        events = self._wrapped.stream(said, on_busy=on_busy, idempotency_key=idempotency_key)
+        return self._loop.iterate(events)
+
+    def say(
+        self,
+        said: MessageInput,
+        *,
+        on_busy: OnBusy = "reject",
+        idempotency_key: str | None = None,
+        output: Any = None,
+    ) -> Reply:
+        """Say something and return the whole answer. Raises what ended a failed turn."""
+        return self._loop.run(
+            self._wrapped.say(said, on_busy=on_busy, idempotency_key=idempotency_key, output=output)
+        )
+
+    def resume(self, decisions: dict[str, bool]) -> Reply:
+        """Decide all waiting calls and return the rest of the answer."""
+        return self._loop.run(self._wrapped.resume(decisions))
+
+    def cancel(self) -> None:
+        """End the open turn; what came is kept. May be called from another thread."""
+        self._loop.run(self._wrapped.cancel())
+
+    def set_preferences(self, **changes: Any) -> UserPreferences:
+        """Change preferences by name."""
+        return self._loop.run(self._wrapped.set_preferences(**changes))
+
+    def set_title(self, title: str) -> None:
+        """Name the conversation."""
+        self._loop.run(self._wrapped.set_title(title))
+
+
+class ConversationManager:
+    """A `palaver.ConversationManager` whose methods block."""
+
+    def __init__(self, loop: _Loop, wrapped: AsyncManager) -> None:
+        self._loop, self._wrapped = loop, wrapped
+
+    @property
+    def tools(self) -> ToolManager:
+        """The tools of every conversation."""
+        return self._wrapped.tools
+
+    def create(
+        self, *, title: str = "", tags: Sequence[str] = (), **preferences: Any
+    ) -> Conversation:
+        """A new conversation."""
+        made = self._loop.run(self._wrapped.create(title=title, tags=tags, **preferences))
+        return Conversation(self._loop, made)
+
+    def open(self, conversation: str) -> Conversation:
+        """A stored conversation. Raises NotFound."""
+        return Conversation(self._loop, self._loop.run(self._wrapped.open(conversation)))
+
+    def find(self, name: str) -> Conversation:
+        """By id, by the beginning or end of one, or `last`."""
+        return Conversation(self._loop, self._loop.run(self._wrapped.find(name)))
+
+    def list(self, *, limit: int = 50, cursor: str | None = None, archived: bool = False) -> Page:
+        """Conversations by newest change."""
+        return self._loop.run(self._wrapped.list(limit=limit, cursor=cursor, archived=archived))
+
+    def search(
+        self, query: str, *, conversation: str | None = None, limit: int = 20
+    ) -> tuple[SearchHit, ...]:
+        """Messages with all words of `query`."""
+        return self._loop.run(self._wrapped.search(query, conversation=conversation, limit=limit))
+
+    def attach(self, source: bytes | Path, *, name: str = "", media_type: str = "") -> Image | File:
+        """Store a picture or file; the result is a block for a message."""
+        return self._loop.run(self._wrapped.attach(source, name=name, media_type=media_type))
+
+    def delete(self, conversation: str) -> None:
+        """Erase a conversation."""
+        self._loop.run(self._wrapped.delete(conversation))
+
+
+@contextmanager
+def open(path: str | None = None, **options: Any) -> Iterator[ConversationManager]:
+    """`palaver.open` for code without `async`; takes the same options."""
+    loop = _Loop()
+    try:
+        door = wiring.open(path, **options)
+        manager = loop.run(door.__aenter__())  # type: ignore[arg-type]
+        try:
+            yield ConversationManager(loop, manager)
+        finally:
+            loop.run(door.__aexit__(None, None, None))  # type: ignore[arg-type]
+    finally:
+        loop.close()

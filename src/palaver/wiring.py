@@ -1,0 +1,333 @@
+"""The one place that reads the environment and names concrete parts. `palaver.open` is its door."""
+
+import os
+import random
+import tomllib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from palaver import log
+from palaver.domain.clock import Clock
+from palaver.domain.errors import ConfigurationError
+from palaver.domain.values import Scope, UserPreferences
+from palaver.providers.base import Model
+from palaver.service.manager import ConversationManager
+from palaver.service.state import StateMiddleware
+from palaver.settings import Settings
+from palaver.store.base import BlobStore, ConversationStore
+from palaver.system import SystemClock
+from palaver.tools.definition import Tool
+from palaver.tools.manager import ToolManager
+
+DEFAULT_MODELS = {"anthropic": "anthropic:claude-sonnet-4-5", "openai": "openai:gpt-5-mini"}
+"""What is used when a key is there and no model was chosen. The first provider with a key wins."""
+KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+_SCOPE = Scope()
+ADDRESSES = {"anthropic": "ANTHROPIC_BASE_URL", "openai": "OPENAI_BASE_URL"}
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Everything that is taken from outside: variables, then `palaver.toml`, then defaults."""
+
+    home: Path
+    model: str
+    system: str = ""
+    folders: tuple[Path, ...] = ()
+    log: str = ""
+    """`stderr`, a file's path, or nothing."""
+    log_level: str = "info"
+    keys: dict[str, str] = {}
+    addresses: dict[str, str] = {}
+    settings: Settings = Settings()
+    config_file: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Environment(home={self.home}, model={self.model!r}, keys={sorted(self.keys)})"
+
+
+def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
+    """The environment as it is. Raises ConfigurationError for a setting that makes no sense."""
+    env = os.environ if variables is None else variables
+    home = Path(env["PALAVER_HOME"]) if env.get("PALAVER_HOME") else _default_home()
+    config_file, config = _read_config(env, home)
+    keys = {p: env[v].strip() for p, v in KEYS.items() if env.get(v, "").strip()}
+    addresses = {p: env[v].strip() for p, v in ADDRESSES.items() if env.get(v, "").strip()}
+    chosen = env.get("PALAVER_MODEL", "").strip() or str(config.get("model", ""))
+    folders = (
+        env.get("PALAVER_FOLDERS", "").split(os.pathsep)
+        if env.get("PALAVER_FOLDERS")
+        else (config.get("folders", ["."]))
+    )
+    return Environment(
+        home=home.expanduser(),
+        model=chosen or default_model(keys),
+        system=str(config.get("system", "")),
+        folders=tuple(Path(f).expanduser() for f in folders),
+        log=env.get("PALAVER_LOG", "") or str(config.get("log", "")),
+        log_level=env.get("PALAVER_LOG_LEVEL", "") or str(config.get("log_level", "info")),
+        keys=keys,
+        addresses=addresses,
+        settings=_settings(config.get("settings", {})),
+        config_file=config_file,
+    )
+
+
+def default_model(keys: Mapping[str, str]) -> str:
+    """The model when none was chosen: of the first provider with a key, else `offline`."""
+    return next((DEFAULT_MODELS[p] for p in DEFAULT_MODELS if p in keys), "offline")
+
+
+def _default_home() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("palaver", appauthor=False))
+
+
+def _read_config(env: Mapping[str, str], home: Path) -> tuple[Path | None, dict[str, Any]]:
+    named = env.get("PALAVER_CONFIG")
+    places = [Path(named)] if named else [Path("palaver.toml"), home / "palaver.toml"]
+    for place in places:
+        try:
+            with place.open("rb") as file:
+                config = tomllib.load(file)
+        except FileNotFoundError:
+            continue
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"cannot read {place}: {error}") from error
+        unknown = config.keys() - {"model", "system", "folders", "log", "log_level", "settings"}
+        if unknown:
+            raise ConfigurationError(f"{place} has an unknown entry {min(unknown)!r}")
+        return place, config
+    if named:
+        raise ConfigurationError(f"there is no file {named} (PALAVER_CONFIG)")
+    return None, {}
+
+
+def _settings(table: Mapping[str, Any]) -> Settings:
+    plain = msgspec.to_builtins(Settings())
+    for group, values in table.items():
+        if group not in plain:
+            raise ConfigurationError(f"there is no group of settings called {group!r}")
+        if not isinstance(values, dict):
+            plain[group] = values
+            continue
+        for name, value in values.items():
+            if name not in plain[group]:
+                raise ConfigurationError(f"there is no setting {group}.{name}")
+            plain[group][name] = value
+    try:
+        return msgspec.convert(plain, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"settings: {error}") from error
+
+
+class Models:
+    """Finds models by name, makes each once, and closes them all."""
+
+    def __init__(self, environment: Environment, *, default: str | Model) -> None:
+        self._environment = environment
+        self._made: dict[str, Model] = {}
+        self.default = self._adopted(default)
+
+    def _adopted(self, default: str | Model) -> str:
+        if isinstance(default, str):
+            return default
+        self._made[default.name] = default
+        return default.name
+
+    def __call__(self, name: str) -> Model:
+        """The model called `name`, or the default for an empty name. Raises ConfigurationError."""
+        name = name or self.default
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _make(self, name: str) -> Model:
+        provider, _, model = name.partition(":")
+        maker = _MAKERS.get(provider)
+        if maker is None or (not model and provider != "offline"):
+            raise ConfigurationError(
+                f"there is no model {name!r}",
+                hint="Name it provider:model, for example anthropic:claude-sonnet-4-5, "
+                "openai:gpt-5-mini, or offline.",
+            )
+        key = self._environment.keys.get(provider, "")
+        address = self._environment.addresses.get(provider, "")
+        if not key and not address and provider in KEYS:
+            raise ConfigurationError(
+                f"{name} needs an API key",
+                hint=f"Set {KEYS[provider]}, or choose the model `offline`.",
+            )
+        return maker(model, key, address, self._environment.settings)
+
+    async def aclose(self) -> None:
+        """Close every model's connections."""
+        for model in self._made.values():
+            await model.aclose()
+
+
+def _anthropic(model: str, key: str, address: str, settings: Settings) -> Model:
+    from palaver.providers import catalogue
+    from palaver.providers.anthropic import AnthropicManager
+
+    where = {"base_url": address} if address else {}
+    return AnthropicManager(
+        model=model,
+        api_key=key,
+        info=catalogue.info(f"anthropic:{model}"),
+        clocks=settings.clocks,
+        **where,
+    )
+
+
+def _openai(model: str, key: str, address: str, settings: Settings) -> Model:
+    from palaver.providers import catalogue
+    from palaver.providers.openai import OpenAIManager
+
+    where = {"base_url": address} if address else {}
+    return OpenAIManager(
+        model=model,
+        api_key=key,
+        info=catalogue.info(f"openai:{model}"),
+        clocks=settings.clocks,
+        **where,
+    )
+
+
+def _offline(model: str, key: str, address: str, settings: Settings) -> Model:
+    from palaver.providers.offline import OfflineModel
+
+    return OfflineModel()
+
+
+_MAKERS: dict[str, Callable[[str, str, str, Settings], Model]] = {
+    "anthropic": _anthropic,
+    "openai": _openai,
+    "offline": _offline,
+}
+
+
+def _price(model: str, usage: Any) -> float | None:
+    from palaver.providers import catalogue
+
+    return catalogue.price(model, usage)
+
+
+@asynccontextmanager
+async def open(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    model: str | Model | None = None,
+    system: str | None = None,
+    tools: Sequence[Tool | Callable[..., Any]] = (),
+    builtin_tools: bool = False,
+    folders: Sequence[str | os.PathLike[str]] | None = None,
+    approvals: str = "ask",
+    settings: Settings | None = None,
+    scope: Scope = _SCOPE,
+    store: ConversationStore | None = None,
+    blobs: BlobStore | None = None,
+    clock: Clock | None = None,
+    middleware: Sequence[StateMiddleware] = (),
+    environment: Environment | None = None,
+) -> AsyncIterator[ConversationManager]:
+    """Open conversations in a file (made if absent), or in memory for `path=":memory:"`.
+
+    Without `path` they live in the data folder (PALAVER_HOME). `model` is a name or a Model;
+    without it PALAVER_MODEL, then the provider with a key, then the offline responder. `tools` are
+    functions with `@tool`, plain functions or Tools; `builtin_tools` adds calculator, time, files
+    (inside `folders`), fetch and search. Turns that a dead process left open are ended first.
+
+    Raises ConfigurationError and StoreError.
+    """
+    found = environment or read_environment()
+    if settings is not None:
+        found = replace(found, settings=settings)
+    log.configure(found.log or None, level=found.log_level)
+    models = Models(found, default=model or found.model)
+    models(models.default)  # a wrong name or a missing key is said now, not at the first message
+    store, blobs = await _stores(path, found, store, blobs)
+    toolbox = ToolManager(settings=found.settings.tools, limits=found.settings.turn)
+    manager = ConversationManager(
+        store=store,
+        blobs=blobs,
+        model=models,
+        tools=toolbox,
+        clock=clock or SystemClock(),
+        chance=random.random,
+        price=_price,
+        settings=found.settings,
+        scope=scope,
+        defaults=msgspec.convert(
+            {"system": found.system if system is None else system, "approvals": approvals},
+            UserPreferences,
+        ),
+        middleware=middleware,
+    )
+    try:
+        _register(manager, tools, builtin_tools, folders, found)
+        await manager.recover()
+        yield manager
+    finally:
+        await manager.aclose()
+        await models.aclose()
+
+
+async def _stores(
+    path: str | os.PathLike[str] | None,
+    environment: Environment,
+    store: ConversationStore | None,
+    blobs: BlobStore | None,
+) -> tuple[ConversationStore, BlobStore]:
+    if store is None and path == ":memory:":
+        from palaver.store.memory import MemoryStore
+
+        store = MemoryStore()
+    if blobs is None and path == ":memory:":
+        from palaver.store.blobs import MemoryBlobStore
+
+        blobs = MemoryBlobStore()
+    file = _database_file(path, environment)
+    if store is None:
+        from palaver.store.sqlite import SqliteStore
+
+        store = await SqliteStore.open(file, keep_turns=environment.settings.stream.keep_turns)
+    if blobs is None:
+        from palaver.store.blobs import FileBlobStore
+
+        blobs = FileBlobStore(file.with_name(file.name + "-blobs"))
+    return store, blobs
+
+
+def _database_file(path: str | os.PathLike[str] | None, environment: Environment) -> Path:
+    return environment.home / "palaver.db" if path is None else Path(path).expanduser()
+
+
+def _register(
+    manager: ConversationManager,
+    tools: Sequence[Tool | Callable[..., Any]],
+    builtin: bool,
+    folders: Sequence[str | os.PathLike[str]] | None,
+    environment: Environment,
+) -> None:
+    for tool in tools:
+        manager.tools.register_tool(tool)
+    if builtin:
+        from palaver.tools.builtin import builtin_tools
+
+        allowed = environment.folders if folders is None else [Path(f) for f in folders]
+        for made in builtin_tools(folders=list(allowed), search=_search_port(manager)):
+            if made.definition.name not in {d.name for d in manager.tools.definitions()}:
+                manager.tools.register_tool(made)
+
+
+def _search_port(manager: ConversationManager) -> Any:
+    async def search(scope: Scope, query: str, limit: int) -> Sequence[Any]:
+        return await manager.search(query, limit=limit)
+
+    return search
