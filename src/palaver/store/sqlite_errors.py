@@ -13,7 +13,9 @@ _NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 def translate(error: apsw.Error | OSError, path: Path, *, system_error: int = 0) -> StoreError:
     """`error` as a typed error that names the file. `system_error` is the connection's errno."""
-    number = (error.errno or 0) if isinstance(error, OSError) else system_error
+    number = (error.errno or 0) if isinstance(error, OSError) else 0
+    if isinstance(error, apsw.IOError | apsw.CantOpenError):  # others leave an old number there
+        number = system_error
     if isinstance(error, apsw.FullError) or number in _NO_SPACE:
         return StoreFull(f"no space is left for {path}")
     if isinstance(error, apsw.ReadOnlyError) or number in _NO_PERMISSION:

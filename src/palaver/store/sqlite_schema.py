@@ -19,8 +19,8 @@ from palaver.store.sqlite_errors import translate
 APPLICATION_ID = 0x50414C56
 """`PALV`."""
 BUSY_S = 5.0
-WAL_PAGES = 1000
-"""The write-ahead log is copied into the database whenever it has grown by so much (4 MB)."""
+WAL_PAGES = 500
+"""The write-ahead log is copied into the database whenever it has grown by so much (2 MB)."""
 _PAGE_BYTES = 4096
 
 _FIRST = """

@@ -3,7 +3,8 @@
 **Group commit.** With `synchronous=FULL` a commit costs a sync of the disk, however much it holds.
 The writer takes everything that waits, runs it in one transaction, each caller within its own
 savepoint (one stale writer fails alone), commits once and only then answers. While it commits, the
-next group gathers. Asyncio's default executor is not used: name look-ups and other people's files block it.
+next group gathers. Asyncio's default executor is not used: name look-ups and other people's files
+block it.
 """
 
 import asyncio
@@ -72,11 +73,6 @@ class Lane:
         """
         return await self._submit(work, in_transaction=in_transaction)
 
-    def interrupt(self) -> None:
-        """Break off what is being read now."""
-        if self._connection is not None:
-            self._connection.interrupt()
-
     async def close(self) -> None:
         """Finish what waits, then close the connection. Calling it again does nothing."""
         if not self._closed:
@@ -123,7 +119,8 @@ class Lane:
     def _roll_back(self) -> None:
         # A full disk or a failed write ends the transaction by itself.
         if self._connection is not None and self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            with suppress(apsw.Error):  # the next BEGIN will say what is wrong
+                self._connection.execute("ROLLBACK")
 
     def _translated(self, error: Exception) -> Exception:
         if not isinstance(error, apsw.Error):
@@ -186,7 +183,7 @@ class Writer(Lane):
             for job in group:
                 self._attempt_within(connection, job)
             connection.execute("COMMIT")
-        except apsw.Error:
+        except Exception:  # noqa: BLE001 - the second attempt gives each caller its own error
             # Nothing of the group is written. One of them may be why, so each tries for itself.
             self._roll_back()
             for job in group:
