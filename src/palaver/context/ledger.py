@@ -1,0 +1,196 @@
+"""The running count of a conversation's tokens: each message is estimated once.
+
+A provider's report fixes the count of everything up to the message that it was reported with
+(`state.anchor`); only what came later is estimated. What the reports say about our estimates
+becomes a factor for each model.
+
+That the known prefix is still the same is proved, not believed: the chain hash is continued from
+the known messages over the new ones and must give the state's own. An undo or another branch does
+not, and is counted anew.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from palaver.context.tokens import (
+    OfferedTool,
+    Parts,
+    message_tokens,
+    schema_tokens,
+    text_tokens,
+)
+from palaver.domain.messages import Message
+from palaver.domain.state import EMPTY_HASH, Anchor, ConversationState, next_hash
+
+_LEARNING = 0.3
+_FACTORS = (0.5, 2.0)
+_LEARN_FROM = 200
+"""Tokens. Below, overheads that nobody documents drown what could be learned."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Tokens of a conversation as the next request would hold them.
+
+    `by_category` sums to `tokens`. `estimated` is False only when a provider counted all of it.
+    """
+
+    tokens: int
+    estimated: bool
+    by_category: Parts
+
+
+class Calibration:
+    """For each model the factor from our estimates to its counts, within 0.5 to 2, smoothed."""
+
+    def __init__(self) -> None:
+        self._factors: dict[str, float] = {}
+
+    def factor(self, model: str) -> float:
+        """1.0 until something was learned."""
+        return self._factors.get(model, 1.0)
+
+    def learn(self, model: str, *, estimated: int, reported: int) -> None:
+        """Move the factor towards what this report says; small reports teach nothing."""
+        if estimated < _LEARN_FROM or reported < _LEARN_FROM:
+            return
+        low, high = _FACTORS
+        seen = min(high, max(low, reported / estimated))
+        before = self._factors.get(model)
+        self._factors[model] = seen if before is None else before + _LEARNING * (seen - before)
+
+
+Estimate = Callable[[Message], Parts]
+
+
+class TokenLedger:
+    """The count of one conversation for one model; `observe` costs O(what is new)."""
+
+    def __init__(
+        self,
+        model: str = "",
+        *,
+        calibration: Calibration | None = None,
+        estimate: Estimate | None = None,
+    ) -> None:
+        self.model = model
+        self._calibration = calibration or Calibration()
+        self._estimate = estimate or (lambda message: message_tokens(message, model=model))
+        self._fixed = _Fixed()
+        self._anchor: Anchor | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sums = array("q")
+        """At position i the estimate of messages 0 to i."""
+        self._messages = Parts()
+        self._last: Message | None = None
+        self._last_parts = Parts()
+        self._hash_before_last = EMPTY_HASH
+
+    def observe(
+        self, state: ConversationState, *, system: str = "", tools: Sequence[OfferedTool] = ()
+    ) -> Reading:
+        """The reading for `state`, whichever state was observed before."""
+        if not self._catch_up(state):
+            self._forget()
+            self._catch_up(state)
+        self._fixed.set(system, tools)
+        anchor = state.anchor if _holds(state) else None
+        self._learn(anchor)
+        return self._reading(anchor)
+
+    def _catch_up(self, state: ConversationState) -> bool:
+        """Take in what is new. False, with nothing changed, if the known prefix is not there."""
+        known = len(self._sums)
+        if known > len(state.messages):
+            return False
+        if known == 0:
+            fresh, chain = list(state.messages), EMPTY_HASH
+        else:
+            # The last known message may have grown: tool results arrive one by one.
+            fresh, chain = list(state.messages.since(known - 1)), self._hash_before_last
+        if not fresh:
+            return True
+        before_last = chain
+        if known:
+            for message in fresh:
+                before_last, chain = chain, next_hash(chain, message)
+            if chain != state.content_hash:
+                return False
+        self._take(fresh, replaces=known > 0)
+        self._hash_before_last = before_last if known else state.hash_before_last
+        return True
+
+    def _take(self, fresh: list[Message], *, replaces: bool) -> None:
+        if replaces:
+            if fresh[0] == self._last:
+                fresh = fresh[1:]
+            else:
+                self._sums.pop()
+                self._messages -= self._last_parts
+        for message in fresh:
+            self._last_parts = self._estimate(message)
+            self._messages += self._last_parts
+            self._last = message
+            self._sums.append((self._sums[-1] if self._sums else 0) + self._last_parts.total)
+
+    def _learn(self, anchor: Anchor | None) -> None:
+        if anchor is None or anchor == self._anchor:
+            return
+        self._anchor = anchor
+        self._calibration.learn(
+            self.model, estimated=self._until(anchor.messages), reported=anchor.tokens
+        )
+
+    def _until(self, messages: int) -> int:
+        return self._fixed.parts.total + (self._sums[messages - 1] if messages else 0)
+
+    def _reading(self, anchor: Anchor | None) -> Reading:
+        parts = self._messages + self._fixed.parts
+        factor = self._calibration.factor(self.model)
+        if anchor is None:
+            tokens = round(parts.total * factor)
+            return Reading(tokens, bool(tokens), _scaled(parts, tokens))
+        later = parts.total - self._until(anchor.messages)
+        tokens = anchor.tokens + round(later * factor)
+        return Reading(tokens, later > 0, _scaled(parts, tokens))
+
+
+class _Fixed:
+    """System prompt and tool schemas, which are estimated again only when they change."""
+
+    def __init__(self) -> None:
+        self.parts = Parts()
+        self._system = ""
+        self._tools: tuple[OfferedTool, ...] = ()
+
+    def set(self, system: str, tools: Sequence[OfferedTool]) -> None:
+        if system != self._system:
+            self._system = system
+            self.parts = msgspec.structs.replace(self.parts, system=text_tokens(system))
+        if not self._are(tools):
+            self._tools = tuple(tools)
+            schemas = sum(map(schema_tokens, tools))
+            self.parts = msgspec.structs.replace(self.parts, tool_schemas=schemas)
+
+    def _are(self, tools: Sequence[OfferedTool]) -> bool:
+        # By identity: definitions are frozen and live as long as their tools.
+        return len(tools) == len(self._tools) and all(
+            a is b for a, b in zip(tools, self._tools, strict=True)
+        )
+
+
+def _holds(state: ConversationState) -> bool:
+    return state.anchor is not None and 0 < state.anchor.messages <= len(state.messages)
+
+
+def _scaled(parts: Parts, tokens: int) -> Parts:
+    """`parts` in proportion, with the sum `tokens`; what rounding leaves goes to the largest."""
+    total = parts.total
+    if not total:
+        return Parts()
+    shares = [part * tokens // total for part in msgspec.structs.astuple(parts)]
+    shares[shares.index(max(shares))] += tokens - sum(shares)
+    return Parts(*shares)
