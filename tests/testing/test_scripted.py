@@ -162,7 +162,7 @@ async def test_pauses_by_clock_and_event() -> None:
     await clock.advance(4)
     assert stream.partial() == (Text("a"),)
     await clock.advance(1)
-    assert stream.partial() == (Text("a"), Text("b"))
+    assert stream.partial() == (Text("ab"),)
     go.set()
     assert isinstance((await task)[-1], Finished)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from palaver.testing.clock import ToldClock as ToldClock
     from palaver.testing.history import sendable as sendable
     from palaver.testing.history import valid_history as valid_history
+    from palaver.testing.provider_server import ProviderServer as ProviderServer
     from palaver.testing.script import Call as Call
     from palaver.testing.script import Cut as Cut
     from palaver.testing.script import Decline as Decline
@@ -31,9 +32,10 @@ _WHERE = {
     "valid_history": "history",
     "ScriptedModel": "scripted",
     "ScriptedStream": "scripted",
-} | dict.fromkeys(
-    ["Call", "Cut", "Decline", "Fail", "Line", "Pause", "Report", "Say", "Step", "Stop", "Think", "Turn"], "script"
-)
+    "ProviderServer": "provider_server",
+}
+_STEPS = ["Call", "Cut", "Decline", "Fail", "Pause", "Report", "Say", "Stop", "Think"]
+_WHERE |= dict.fromkeys([*_STEPS, "Line", "Step", "Turn"], "script")
 
 
 def __getattr__(name: str) -> object:

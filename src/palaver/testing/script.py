@@ -91,6 +91,7 @@ class Stop(msgspec.Struct, frozen=True):
 Step: TypeAlias = Say | Think | Decline | Call | Pause | Fail | Cut | Report | Stop
 Line: TypeAlias = str | Step | ProviderError
 R = TypeVar("R")
+T = TypeVar("T")
 Turn: TypeAlias = Line | Sequence[Line] | Callable[[R], "Line | Sequence[Line]"]
 """R is what a function gets to see: a ModelRequest, or what the server received."""
 
@@ -134,25 +135,25 @@ def stop_of(steps: Sequence[Step]) -> StopReason:
     return StopReason.END_TURN
 
 
-class Script(Generic[R]):
-    """Turns to be said one after another, and turns for requests that mention something."""
+class Script(Generic[T]):
+    """Turns (T) to be said one after another, and turns for requests that mention something."""
 
-    def __init__(self, turns: Sequence[Turn[R]] = ()) -> None:
-        self._queue: list[Turn[R]] = list(turns)
-        self._keyed: list[tuple[str, Turn[R]]] = []
+    def __init__(self, turns: Sequence[T] = ()) -> None:
+        self._queue: list[T] = list(turns)
+        self._keyed: list[tuple[str, T]] = []
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, turns: Sequence[Turn[R]]) -> None:
+    def add(self, turns: Sequence[T]) -> None:
         """Say these after what is scripted already."""
         self._queue.extend(turns)
 
-    def when(self, mention: str, turn: Turn[R]) -> None:
+    def when(self, mention: str, turn: T) -> None:
         """Say `turn` whenever the last user message holds `mention` (case does not matter)."""
         self._keyed.append((mention.casefold(), turn))
 
-    def next(self, said: str) -> Turn[R] | None:
+    def next(self, said: str) -> T | None:
         """What to answer to the user's words `said`; None when nothing is scripted."""
         said = said.casefold()
         for mention, turn in self._keyed:

@@ -80,7 +80,7 @@ class ScriptedModel:
         self.streams: list[ScriptedStream] = []
         self.problems: list[str] = []
         self.is_closed = False
-        self._script: Script[ModelRequest] = Script(turns)
+        self._script: Script[ModelTurn] = Script(turns)
         self._calls = 0
 
     @property
@@ -193,12 +193,13 @@ class ScriptedStream:
                 for part in pieces(text, piece or self._model.piece):
                     self._began, self._text = True, self._text + part
                     yield TextPart(part)
-                self._close_text()
             case Decline(text=text):
                 self._began = True
+                self._close_text()
                 self._finished.append(Refusal(text))
                 yield TextPart(text)
             case Think():
+                self._close_text()
                 for part in pieces("" if step.redacted else step.text, step.piece):
                     self._began = True
                     yield ReasoningPart(part)
@@ -222,6 +223,7 @@ class ScriptedStream:
     async def _call(self, step: Call) -> AsyncIterator[ModelEvent | None]:
         id = step.id or self._model.next_call_id()
         self._began = True
+        self._close_text()
         yield CallStarted(id, step.name)
         parts = list(pieces(step.json, step.piece or self._model.piece))
         for number, part in enumerate(parts):
@@ -237,6 +239,7 @@ class ScriptedStream:
         yield CallCompleted(call)
 
     def _end(self, steps: Sequence[Step]) -> Iterator[ModelEvent]:
+        self._close_text()
         for call in self._late:
             self._finished.append(call)
             yield CallCompleted(call)
