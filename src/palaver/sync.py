@@ -179,10 +179,10 @@ def open(path: str | None = None, **options: Any) -> Iterator[ConversationManage
     loop = _Loop()
     try:
         door = wiring.open(path, **options)
-        manager = loop.run(door.__aenter__())  # type: ignore[arg-type]
+        manager = loop.run(door.__aenter__())
         try:
             yield ConversationManager(loop, manager)
         finally:
-            loop.run(door.__aexit__(None, None, None))  # type: ignore[arg-type]
+            loop.run(door.__aexit__(None, None, None))
     finally:
         loop.close()

@@ -27,6 +27,10 @@ from palaver.tools.manager import ToolManager
 DEFAULT_MODELS = {"anthropic": "anthropic:claude-sonnet-4-5", "openai": "openai:gpt-5-mini"}
 """What is used when a key is there and no model was chosen. The first provider with a key wins."""
 KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+DEFAULT_ADDRESSES = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
+}
 _SCOPE = Scope()
 ADDRESSES = {"anthropic": "ANTHROPIC_BASE_URL", "openai": "OPENAI_BASE_URL"}
 
@@ -163,7 +167,8 @@ class Models:
                 f"{name} needs an API key",
                 hint=f"Set {KEYS[provider]}, or choose the model `offline`.",
             )
-        return maker(model, key, address, self._environment.settings)
+        where = address or DEFAULT_ADDRESSES.get(provider, "")
+        return maker(model, key, where, self._environment.settings)
 
     async def aclose(self) -> None:
         """Close every model's connections."""
@@ -175,13 +180,12 @@ def _anthropic(model: str, key: str, address: str, settings: Settings) -> Model:
     from palaver.providers import catalogue
     from palaver.providers.anthropic import AnthropicManager
 
-    where = {"base_url": address} if address else {}
     return AnthropicManager(
         model=model,
         api_key=key,
         info=catalogue.info(f"anthropic:{model}"),
         clocks=settings.clocks,
-        **where,
+        base_url=address,
     )
 
 
@@ -189,13 +193,12 @@ def _openai(model: str, key: str, address: str, settings: Settings) -> Model:
     from palaver.providers import catalogue
     from palaver.providers.openai import OpenAIManager
 
-    where = {"base_url": address} if address else {}
     return OpenAIManager(
         model=model,
         api_key=key,
         info=catalogue.info(f"openai:{model}"),
         clocks=settings.clocks,
-        **where,
+        base_url=address,
     )
 
 
@@ -296,7 +299,7 @@ async def _stores(
     if store is None:
         from palaver.store.sqlite import SqliteStore
 
-        store = await SqliteStore.open(file, keep_turns=environment.settings.stream.keep_turns)
+        store = await SqliteStore.open(file, keep_runs=environment.settings.stream.keep_turns)
     if blobs is None:
         from palaver.store.blobs import FileBlobStore
 
@@ -322,7 +325,9 @@ def _register(
 
         allowed = environment.folders if folders is None else [Path(f) for f in folders]
         for made in builtin_tools(folders=list(allowed), search=_search_port(manager)):
-            if made.definition.name not in {d.name for d in manager.tools.definitions()}:
+            if made.definition.name not in {
+                d.name for d in manager.tools.definitions(include_hidden=True)
+            }:
                 manager.tools.register_tool(made)
 
 

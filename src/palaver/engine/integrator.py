@@ -31,7 +31,7 @@ class StreamingToolIntegrator:
     def definition(self, call: ToolCall) -> ToolDefinition | None:
         """The called tool's definition; None when there is no such tool or it is disabled."""
         try:
-            return self._ports.tools.get(call.name).definition
+            return self._ports.tools.get(call.name)
         except ToolError:
             return None
 

@@ -116,7 +116,7 @@ class _Turn:
 
     async def _ask(self, state: ConversationState) -> AsyncIterator[Emission]:
         ports = self._ports
-        definitions = ports.tools.definitions()
+        definitions = ports.tools.specs()
         try:
             self._check_limits(state)
         except PalaverError as refusal:
@@ -131,7 +131,11 @@ class _Turn:
             read_blob=ports.read_blob,
         )
         number = 0
+        wait_s: float | None = None
         while True:
+            if wait_s is not None and (stop := await self._waited(wait_s)) is not None:
+                yield await self._stop(stop, None)
+                return
             number += 1
             attempt = Attempt(ports, self._integrator, request, number)
             async for shown in attempt.run():
@@ -151,10 +155,6 @@ class _Turn:
                         return
                     made = self._attempt_made(attempt, Usage(), error=outcome)
                     yield Commit((made,), (RetryScheduled(number, wait_s, outcome.info()),))
-            stop = await self._waited(wait_s)
-            if stop is not None:
-                yield await self._stop(stop, None)
-                return
 
     def _check_limits(self, state: ConversationState) -> None:
         """Raise StepLimitReached or ContextWindowExceeded when another request makes no sense."""
@@ -166,7 +166,7 @@ class _Turn:
             state,
             ports.model.info,
             system=system_prompt(state),
-            tools=ports.tools.definitions(),
+            tools=ports.tools.specs(),
         )
 
     def _judged(

@@ -144,12 +144,12 @@ class Conversation:
             )
             try:
                 done = await self._states.dispatch(SendMessage(turn, message, idempotency_key))
-                break
             except ConversationBusy:
                 await self._make_room(on_busy)
-        if done.replayed is not None:
-            return await self._runner.session(self._states, done.replayed)
-        return self._runner.run(self._states, turn, message_id, output)
+                continue
+            if done.replayed is not None:
+                return await self._runner.session(self._states, done.replayed)
+            return self._runner.run(self._states, turn, message_id, output)
 
     async def _make_room(self, on_busy: OnBusy) -> None:
         opened = self.state.turn
@@ -219,7 +219,8 @@ class Conversation:
         opened = self.state.turn
         if opened is None or not decisions:
             raise InvalidInput("no turn waits for a decision")
-        after = (await self._runner.session(self._states, opened.id)).last
+        session = await self._runner.session(self._states, opened.id)
+        after = session.last
         for call_id, approve in decisions.items():
             session = await self.decide(call_id, approve=approve)
         return await self._collected(session, after, None)

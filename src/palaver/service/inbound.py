@@ -39,7 +39,7 @@ def _as_message(said: MessageInput) -> Message:
         return said
     if isinstance(said, str):
         return Message.user(said)
-    blocks = (said,) if not isinstance(said, Sequence) else tuple(said)
+    blocks: tuple[Block, ...] = tuple(said) if isinstance(said, Sequence) else (said,)
     for block in blocks:
         if not isinstance(block, Text | Image | File):
             raise InvalidInput(f"a user message holds text, images and files, not {block!r}")

@@ -150,13 +150,12 @@ class StateManager:
     async def _carry_out(
         self, action: StateAction, run: tuple[TurnId, Sequence[RunRow]] | None
     ) -> Dispatched:
-        for _ in range(STALE_TRIES):
+        for _ in range(STALE_TRIES - 1):
             try:
                 return await self._try(action, run)
-            except StaleWriter as stale:
-                last = stale
+            except StaleWriter:
                 await self._catch_up()
-        raise last
+        return await self._try(action, run)
 
     async def _try(
         self, action: StateAction, run: tuple[TurnId, Sequence[RunRow]] | None

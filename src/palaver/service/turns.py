@@ -7,6 +7,7 @@ from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.errors import NotFound, PalaverError
+from palaver.domain.events import Event
 from palaver.domain.ids import BlobId, MessageId, TurnId
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, TurnCancelled, TurnInterrupted
@@ -21,7 +22,7 @@ from palaver.service.driver import TurnDriver
 from palaver.service.output import OutputType
 from palaver.service.state import StateManager
 from palaver.settings import Settings
-from palaver.store.base import BlobStore, ConversationStore, TurnRecord
+from palaver.store.base import BlobStore, ConversationStore, RunRow, TurnRecord
 from palaver.streams.follow import follow_stored
 from palaver.streams.manager import StreamManager
 from palaver.streams.session import Numbered, StreamSession
@@ -52,7 +53,7 @@ class TurnRunner:
         self.settings, self.clock, self.tools = settings, clock, tools
         self._store, self._blobs, self._scope = store, blobs, scope
         self._model, self._chance, self._price, self._load = model, chance, price, load
-        self._windows: dict[str, ContextWindowManager] = {}
+        self.window = ContextWindowManager()
 
     def check_ready(self, state: ConversationState) -> None:
         """Raise ConfigurationError when the conversation's model cannot be used."""
@@ -150,7 +151,11 @@ class TurnRunner:
         return True
 
     async def _end(
-        self, states: StateManager, session: StreamSession, facts: tuple, last: StreamEvent
+        self,
+        states: StateManager,
+        session: StreamSession,
+        facts: tuple[Event, ...],
+        last: StreamEvent,
     ) -> None:
         rows = session.unwritten((last,))
         await states.dispatch(RecordFacts(facts), run=(session.turn, rows))
@@ -170,7 +175,7 @@ class TurnRunner:
             turn, states.state.id, read_run=partial(self._read_run, turn), epoch=epoch, start=start
         )
 
-    async def _read_run(self, turn: TurnId, after: int) -> list:
+    async def _read_run(self, turn: TurnId, after: int) -> list[RunRow]:
         return await self._store.read_run(self._scope, turn, after=after)
 
     def _start(
@@ -193,7 +198,7 @@ class TurnRunner:
             latest=lambda: states.state,
             model=self._model(states.state.preferences.model),
             tools=self.tools,
-            window=self._window(states),
+            window=self.window,
             inbox=Inbox(),
             clock=self.clock,
             settings=self.settings,
@@ -204,9 +209,6 @@ class TurnRunner:
             read_blob=self.read_blob,
             output=None if output is None else output.schema,
         )
-
-    def _window(self, states: StateManager) -> ContextWindowManager:
-        return self._windows.setdefault(states.state.id, ContextWindowManager())
 
     async def _keep(self, data: bytes) -> BlobId:
         return await self._blobs.put(self._scope, data)
