@@ -100,8 +100,8 @@ def _explained(error: "ValidationError", schema: dict[str, Any]) -> Iterator[str
             yield f"{_place(error)}: expected {_kind(rules)}, {_got(error)}{_hint(rules)}"
         case "enum" | "const":
             options = rules.get("enum", [rules.get("const")])
-            meant = _closest(error.instance, options)
-            yield f"{_place(error)}: expected {_options(options)}, {_got(error)}{meant}{_hint(rules)}"
+            meant = _closest(error.instance, options) + _hint(rules)
+            yield f"{_place(error)}: expected {_options(options)}, {_got(error)}{meant}"
         case _:
             message = error.message.replace(repr(error.instance), _shown(error.instance), 1)
             yield f"{_place(error)}: {_short(message, 200)}{_hint(rules)}"
