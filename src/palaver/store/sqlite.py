@@ -29,6 +29,7 @@ from palaver.store.base import (
     StoreStatistics,
     TurnRecord,
 )
+from palaver.store.os_errors import translate_os
 from palaver.store.owners import Owners
 from palaver.store.projection import (
     check_key,
@@ -38,7 +39,6 @@ from palaver.store.projection import (
     page_size,
 )
 from palaver.store.search_text import parse_query
-from palaver.store.sqlite_errors import translate
 from palaver.store.sqlite_schema import check, connect_reader, connect_writer
 from palaver.store.sqlite_writer import Lane, Work, Writer
 from palaver.system import SystemClock
@@ -303,7 +303,7 @@ class SqliteStore:
                 connection.close()
                 raise
         except OSError as error:
-            raise translate(error, self._path) from error
+            raise translate_os(error, self._path) from error
         self._writer.watch(connection)
         return connection
 

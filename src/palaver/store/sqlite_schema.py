@@ -14,7 +14,7 @@ import apsw
 
 from palaver import codec
 from palaver.domain.errors import StoreCorrupt, StoreError, StoreReadOnly
-from palaver.store.sqlite_errors import translate
+from palaver.store.sqlite_errors import not_ours, translate
 
 APPLICATION_ID = 0x50414C56
 """`PALV`."""
@@ -139,9 +139,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
         # These only take effect before the first table; 4 KB packs rows of 0.2 to 2 KB best.
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL")
     elif _pragma(connection, "application_id") != APPLICATION_ID:
-        raise StoreCorrupt(
-            f"{path} is not a Palaver database", hint="Choose another file name; it was left as is."
-        )
+        raise not_ours(path)
     _enter_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {2 * WAL_PAGES * _PAGE_BYTES}")
