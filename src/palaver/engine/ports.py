@@ -7,6 +7,7 @@ import msgspec
 
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
+from palaver.domain.errors import PalaverError
 from palaver.domain.events import Event
 from palaver.domain.ids import BlobId, MessageId
 from palaver.domain.state import ConversationState
@@ -23,6 +24,8 @@ class Commit(msgspec.Struct, frozen=True):
 
     facts: tuple[Event, ...]
     shown: tuple[StreamEvent, ...] = ()
+    error: PalaverError | None = None
+    """What ended the turn, as it was raised, for callers in this process."""
 
 
 Emission: TypeAlias = Commit | list[StreamEvent]

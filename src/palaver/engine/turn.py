@@ -366,7 +366,7 @@ class _Turn:
         self.is_over = True
         if info is None:
             return Commit(tuple(facts), (*shown, TurnCancelled(self._turn, total)))
-        return Commit(tuple(facts), (*shown, TurnFailed(self._turn, info, total)))
+        return Commit(tuple(facts), (*shown, TurnFailed(self._turn, info, total)), reason)
 
     def _error_of(self, cause: Stop | ProviderError) -> PalaverError | None:
         """The error that a cause means; None for a person's cancel."""
@@ -382,7 +382,8 @@ class _Turn:
         self.is_over = True
         info = error.info()
         facts = close_turn(state, self._turn, TurnOutcome.FAILED, why=STOPPED, error=info)
-        return Commit(facts, (TurnFailed(self._turn, info, self._turn_usage(state)),))
+        failed = TurnFailed(self._turn, info, self._turn_usage(state))
+        return Commit(facts, (failed,), error)
 
     def _collect_results(self) -> None:
         """Take what tools delivered before they were cancelled."""

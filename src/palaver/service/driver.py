@@ -59,6 +59,7 @@ class TurnDriver:
         rows = self._session.unwritten(commit.shown)
         run = (self._session.turn, rows) if rows else None
         await self._states.dispatch(RecordFacts(commit.facts), run=run)
+        self._session.error = commit.error
         self._session.publish(commit.shown)
         self._session.written(self._session.last)
 

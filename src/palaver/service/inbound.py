@@ -39,7 +39,7 @@ def _as_message(said: MessageInput) -> Message:
         return said
     if isinstance(said, str):
         return Message.user(said)
-    blocks: tuple[Block, ...] = tuple(said) if isinstance(said, Sequence) else (said,)
+    blocks = (said,) if isinstance(said, Text | Image | File) else tuple(said)  # type: ignore[arg-type]
     for block in blocks:
         if not isinstance(block, Text | Image | File):
             raise InvalidInput(f"a user message holds text, images and files, not {block!r}")
