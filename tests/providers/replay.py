@@ -1,6 +1,6 @@
 """Recorded provider streams, replayed: straight into a parser, or through a real loopback server.
 
-The recordings lie beside the checkout and are never copied. A split is random bytes of one recording:
+The recordings lie beside the checkout and are never copied. A split is random bytes of a recording:
 also inside a character, inside a line end, inside a JSON string.
 """
 
@@ -118,8 +118,9 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
         answer.seen.append(
             ({name.lower(): value for name, value in request.headers.items()}, await request.read())
         )
-        assert request.transport is not None
-        answer.peers.add(request.transport.get_extra_info("peername"))
+        connection = request.transport
+        assert connection is not None
+        answer.peers.add(connection.get_extra_info("peername"))
         if answer.before_s:
             await asyncio.sleep(answer.before_s)
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
@@ -128,7 +129,7 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
             await response.write(piece)
             await asyncio.sleep(0)
         if answer.reset:
-            request.transport.abort()
+            connection.abort()
         while answer.hang:
             try:
                 if answer.pings:
@@ -137,7 +138,7 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
                 answer.gone.set()
                 raise
             await asyncio.sleep(0.005)
-            if request.transport is None or request.transport.is_closing():
+            if connection.is_closing():
                 answer.gone.set()
                 break
         return response

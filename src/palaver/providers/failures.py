@@ -37,6 +37,7 @@ MESSAGE_CHARS = 500
 Kind: TypeAlias = type[ProviderError]
 
 _TEXTS: tuple[tuple[str, Kind], ...] = (
+    (r"(incorrect|invalid|missing|expired) (x-)?api[ -]?key", AuthenticationFailed),
     (r"prompt is too long", ContextOverflow),
     (r"context[ _-]?(length|window)|maximum (context|prompt|input) length", ContextOverflow),
     (r"request too large.{0,200}tokens per min", ContextOverflow),
@@ -49,7 +50,6 @@ _TEXTS: tuple[tuple[str, Kind], ...] = (
         QuotaExhausted,
     ),
     (r"billing (hard )?limit|requires more credits|usage limits?\b.{0,60}regain", QuotaExhausted),
-    (r"(incorrect|invalid|missing|expired) (x-)?api[ -]?key", AuthenticationFailed),
     (r"content (management|filter)|blocked by.{0,30}(filter|safety|polic)", ContentBlocked),
     (r"output blocked", ContentBlocked),
 )
