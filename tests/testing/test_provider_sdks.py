@@ -51,7 +51,7 @@ def ask(text: str = "hi") -> list[dict[str, Any]]:
 async def test_anthropic_text(server: ProviderServer, claude: Any) -> None:
     """Text arrives whole, with usage, id and stop reason; so it does without a stream."""
     server.script([TEXT, [TEXT, Stop(StopReason.MAX_TOKENS)]])
-    request = {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": ask()}
+    request = {"model": "claude-haiku-4-5", "max_tokens": 100, "messages": ask()}
     async with claude.messages.stream(**request) as stream:
         text = "".join([part async for part in stream.text_stream])
         final = await stream.get_final_message()
@@ -66,7 +66,7 @@ async def test_anthropic_thinking_and_calls(server: ProviderServer, claude: Any)
     calls = [Call("add", {"a": 1, "b": 2}), Call("mul", {"a": 3, "b": 4})]
     server.script([[Think("let me see"), Think("x", redacted=True), Say("ok"), *calls], "14"])
     request: dict[str, Any] = {
-        "model": "claude-sonnet-4-5",
+        "model": "claude-haiku-4-5",
         "max_tokens": 4000,
         "thinking": {"type": "enabled", "budget_tokens": 2000},
         "tools": ANTHROPIC_TOOLS,
@@ -96,7 +96,7 @@ async def test_anthropic_cache_counts(server: ProviderServer, claude: Any) -> No
     usages = []
     for _ in range(2):
         answer = await claude.messages.create(
-            model="claude-sonnet-4-5", max_tokens=10, system=system, messages=ask()
+            model="claude-haiku-4-5", max_tokens=10, system=system, messages=ask()
         )
         usages.append(answer.usage)
     first, second = usages
@@ -108,7 +108,7 @@ async def test_anthropic_cache_counts(server: ProviderServer, claude: Any) -> No
 async def test_anthropic_errors(server: ProviderServer, claude: Any) -> None:
     """Failures before and within the stream become the SDK's own exceptions."""
     server.script([RateLimited("slow down", retry_after_s=3), ["half", Fail(Overloaded("x"))]])
-    request = {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": ask()}
+    request = {"model": "claude-haiku-4-5", "max_tokens": 100, "messages": ask()}
     with pytest.raises(anthropic.RateLimitError) as limited:
         await claude.messages.create(**request, stream=True)
     assert limited.value.response.headers["retry-after"] == "3"
@@ -226,10 +226,10 @@ async def test_responses_ends_and_errors(server: ProviderServer, gpt: Any) -> No
 async def test_models_and_echo(server: ProviderServer, gpt: Any, claude: Any) -> None:
     """Models are listed in both forms; unscripted requests get an echo or a call of a tool."""
     assert "gpt-4o-mini" in [m.id async for m in gpt.models.list()]
-    assert "claude-sonnet-4-5" in [m.id async for m in claude.models.list()]
+    assert "claude-haiku-4-5" in [m.id async for m in claude.models.list()]
     answer = await gpt.responses.create(model="gpt-4o-mini", input="hello")
     assert answer.output_text == "You said: hello"
     answer = await claude.messages.create(
-        model="claude-sonnet-4-5", max_tokens=9, messages=ask("use a tool"), tools=ANTHROPIC_TOOLS
+        model="claude-haiku-4-5", max_tokens=9, messages=ask("use a tool"), tools=ANTHROPIC_TOOLS
     )
     assert answer.content[1].input == {"a": 1, "b": 1}

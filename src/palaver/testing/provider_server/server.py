@@ -25,7 +25,7 @@ from palaver.testing.provider_server.terms import Terms
 from palaver.testing.provider_server.usage import PromptCache
 from palaver.testing.script import Fail, Pause, Script, Step, Turn, rest, steps_of
 
-_LISTED = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-4o-mini", "gpt-5-mini")
+_LISTED = ("claude-opus-5-5", "claude-haiku-4-5", "gpt-4o-mini", "gpt-5-mini")
 _SSE = "text/event-stream; charset=utf-8"
 
 
@@ -150,6 +150,10 @@ class ProviderServer:
         return web.json_response(_models_body(names, is_openai=is_openai))
 
 
+class _Dropped(ConnectionResetError):
+    """The server itself has reset the connection; aiohttp forgets the request silently."""
+
+
 class _Endpoint:
     """One API of one server."""
 
@@ -172,6 +176,8 @@ class _Endpoint:
             return await self._answer(request, received)
         except Refused as refused:
             return self._refuse(received, refused)
+        except _Dropped:
+            raise
         except (asyncio.CancelledError, ConnectionError):
             client_gone = True
             raise
@@ -233,7 +239,7 @@ class _Endpoint:
                 await (fault.until or asyncio.Event()).wait()
             if isinstance(fault, Reset) and not fault.after:
                 reset(request)
-                raise ConnectionResetError
+                raise _Dropped
         return None
 
     async def _before_stream(
@@ -246,7 +252,7 @@ class _Endpoint:
             elif isinstance(step, Fail):
                 if isinstance(step.error, ConnectionFailed):
                     reset(request)
-                    raise ConnectionResetError
+                    raise _Dropped
                 if isinstance(step.error, ProviderTimeout):
                     await asyncio.Event().wait()
                 raise scripted(step.error, openai=self._api.is_openai)
