@@ -127,6 +127,8 @@ ANTHROPIC = '{"type":"error","error":{"type":"%s","message":"%s"},"request_id":"
         ),
         (404, '{"object":"error","message":"no such model","code":404}', ModelNotFound),
         (502, "<html><head><title>502 Bad Gateway</title></head></html>", ServerFailure),
+        (404, "404 page not found", InvalidRequest),
+        (400, ANTHROPIC % ("x", "messages.0.content.0: the image is too large"), InvalidRequest),
         (503, "", Overloaded),
         (500, '{"error":null}', ServerFailure),
         (400, '"just text"', InvalidRequest),

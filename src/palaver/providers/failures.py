@@ -41,7 +41,10 @@ _TEXTS: tuple[tuple[str, Kind], ...] = (
     (r"prompt is too long", ContextOverflow),
     (r"context[ _-]?(length|window)|maximum (context|prompt|input) length", ContextOverflow),
     (r"request too large.{0,200}tokens per min", ContextOverflow),
-    (r"(input|prompt|messages?|tokens?).{0,40}(is|are) too (long|large|many)", ContextOverflow),
+    (
+        r"(input|prompt|messages?|tokens?)\b.{0,40}(?<!image )(is|are) too (long|large|many)",
+        ContextOverflow,
+    ),
     (r"too many (input |prompt )?tokens\b(?! per)", ContextOverflow),
     (r"token limit (was )?(reached|exceeded)|exceeds? the.{0,30}token limit", ContextOverflow),
     (r"input (length )?and `?max_tokens`? exceed", ContextOverflow),
@@ -132,6 +135,7 @@ _STATUSES: dict[int, Kind] = {
     529: Overloaded,
 }
 
+_WRONG_ADDRESS = "There is no such page: check the provider's address (base URL)."
 _patterns = tuple((re.compile(text, re.IGNORECASE | re.DOTALL), kind) for text, kind in _TEXTS)
 _SECRET = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|pplx|r8|hf|ghp|tgp|csk|fw|nvapi)[-_][A-Za-z0-9_\-]{8,}"
@@ -153,6 +157,7 @@ class _Said(msgspec.Struct):
     message: str = ""
     codes: tuple[str, ...] = ()
     status: int = 0
+    structured: bool = True
 
 
 def translate(
@@ -178,6 +183,7 @@ def translate(
     wait = retry_after_s(names)
     return kind(
         person_text(said.message, hidden=hidden) or f"the provider answered with status {failed}",
+        hint=_WRONG_ADDRESS if failed == 404 and not said.structured else "",
         status=status,
         request_id=request_id(names),
         retry_after_s=_said_wait(said.message) if wait is None and kind is RateLimited else wait,
@@ -239,6 +245,8 @@ def _kind(status: int, said: _Said) -> Kind:
     for code in said.codes:
         if code.lower() in _CODES:
             return _CODES[code.lower()]
+    if status == 404 and not said.structured:
+        return InvalidRequest
     if status in _STATUSES:
         return _STATUSES[status]
     if status >= 500:
@@ -254,7 +262,7 @@ def _said(body: bytes) -> _Said:
     try:
         plain = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
-        return _Said(body.decode("utf-8", "replace"))
+        return _Said(body.decode("utf-8", "replace"), structured=False)
     if isinstance(plain, list) and plain:
         plain = plain[0]
     if isinstance(plain, str):
