@@ -286,6 +286,15 @@ def test_refusal() -> None:
     assert last.stop is StopReason.REFUSAL
 
 
+def test_citations() -> None:
+    """Annotations of any delta stay with the text."""
+    cited = [{"type": "url_citation", "url_citation": {"url": "https://x"}}]
+    last = finished(chunk(content="a"), chunk(annotations=cited), chunk("stop"), DONE)
+    text = last.content[0]
+    assert isinstance(text, Text)
+    assert json.loads(text.annotations) == cited
+
+
 def test_only_the_first_choice_counts() -> None:
     """Other choices interleave and are left out."""
     other = {"index": 1, "delta": {"content": "NO"}, "finish_reason": "length"}

@@ -13,6 +13,7 @@ from palaver.domain.errors import (
     StreamTruncated,
 )
 from palaver.domain.messages import Reasoning, Refusal, StopReason, Text, ToolCall, Unknown
+from palaver.domain.values import Usage
 from palaver.providers import failures
 from palaver.providers.base import (
     CallArguments,
@@ -175,6 +176,23 @@ def test_incomplete(reason: str | None, stop: StopReason) -> None:
     """An incomplete response is an end, and never a good one, calls or not."""
     last = finished(done(0, **CALL), over("incomplete", incomplete_details={"reason": reason}))
     assert last.stop is stop
+
+
+def test_usage_of_a_failure() -> None:
+    """What a failed response has cost is known."""
+    answer = assembler()
+    usage = {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7}
+    with pytest.raises(ProviderError):
+        answer.feed(over("failed", error={"message": "boom"}, usage=usage))
+    assert answer.usage == Usage(input=5, output=2)
+
+
+def test_foreign_items_may_have_any_shape() -> None:
+    """Fields that have our names and other types are not looked at."""
+    odd = {"type": "some_call", "content": {"a": 1}, "name": 7, "summary": "x", "arguments": []}
+    (kept,) = finished(added(0, **odd), done(0, **odd), over()).content
+    assert isinstance(kept, Unknown)
+    assert json.loads(kept.raw) == odd
 
 
 def test_failures() -> None:

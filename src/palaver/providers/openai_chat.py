@@ -90,6 +90,7 @@ class ChatAssembler:
         self._answer = Answer(origin=ORIGIN)
         self._text, self._refusal, self._thinking = Growing(), Growing(), Growing()
         self._details = ReasoningDetails()
+        self._annotations: list[dict[str, Any]] = []
         self._field = ""
         self._calls: dict[int, GrowingCall] = {}
         self._order: list[GrowingCall] = []
@@ -174,8 +175,10 @@ class ChatAssembler:
             or delta.reasoning_details
             or delta.refusal
             or delta.function_call is not None
+            or delta.annotations
         ):
             self._think(delta)
+            self._annotations += delta.annotations or ()
             went_on = True
         if isinstance(content, str):
             self._answer.say(self._text, content)
@@ -312,7 +315,8 @@ class ChatAssembler:
             text = self._thinking.text
             blocks.append(Reasoning(text, origin=self._origin, native=self._native_reasoning(text)))
         if self._text:
-            blocks.append(Text(self._text.text))
+            cited = msgspec.json.encode(self._annotations).decode() if self._annotations else ""
+            blocks.append(Text(self._text.text, cited))
         if self._refusal:
             blocks.append(Refusal(self._refusal.text))
         blocks.extend(call.call for call in self._order if call.call is not None)

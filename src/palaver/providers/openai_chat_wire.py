@@ -13,7 +13,7 @@ from palaver.domain.values import Usage
 Number: TypeAlias = int | float | None
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """A part of a content list (Mistral). Thinking holds text, or a list of text parts."""
 
     type: str = ""
@@ -21,21 +21,21 @@ class Part(msgspec.Struct):
     thinking: "str | list[Part] | None" = None
 
 
-class Function(msgspec.Struct):
+class Function(msgspec.Struct, gc=False):
     """Name and arguments; some servers give arguments as an object."""
 
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
-class Custom(msgspec.Struct):
+class Custom(msgspec.Struct, gc=False):
     """A custom tool's free text."""
 
     name: str | None = None
     input: str | None = None
 
 
-class ToolDelta(msgspec.Struct):
+class ToolDelta(msgspec.Struct, gc=False):
     """A piece of a call, or a whole one."""
 
     index: int | None = None
@@ -44,7 +44,7 @@ class ToolDelta(msgspec.Struct):
     custom: Custom | None = None
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     """What a chunk adds to a choice; also the message of an answer that was not streamed."""
 
     content: str | list[Part] | None = None
@@ -54,9 +54,10 @@ class Delta(msgspec.Struct):
     tool_calls: list[ToolDelta] | None = None
     refusal: str | None = None
     function_call: Function | None = None
+    annotations: list[dict[str, Any]] | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One of the alternatives; only number 0 becomes the message."""
 
     index: int | None = None
@@ -65,7 +66,7 @@ class Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Details(msgspec.Struct):
+class Details(msgspec.Struct, gc=False):
     """Parts of the counts."""
 
     cached_tokens: Number = None
@@ -73,7 +74,7 @@ class Details(msgspec.Struct):
     reasoning_tokens: Number = None
 
 
-class Counts(msgspec.Struct):
+class Counts(msgspec.Struct, gc=False):
     """Token counts."""
 
     prompt_tokens: Number = None
@@ -85,13 +86,13 @@ class Counts(msgspec.Struct):
     cache_creation_input_tokens: Number = None
 
 
-class GroqExtra(msgspec.Struct):
+class GroqExtra(msgspec.Struct, gc=False):
     """Where older Groq servers put the counts."""
 
     usage: Counts | None = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """One event of the stream, or a whole answer."""
 
     id: str | None = None

@@ -26,6 +26,7 @@ from palaver.providers.openai_payload import PayloadDecoder
 from palaver.providers.openai_responses_wire import (
     Item,
     ItemPart,
+    Kind,
     Response,
     ResponseEvent,
     usage_of,
@@ -44,6 +45,7 @@ _INCOMPLETE = {
 _PARAGRAPH = "\n\n"
 
 _events = PayloadDecoder(ResponseEvent, raw=("item", "response"))
+_kinds = PayloadDecoder(Kind)
 _items = PayloadDecoder(Item)
 _responses = PayloadDecoder(Response)
 
@@ -124,6 +126,7 @@ class ResponsesAssembler:
         if taker is not None:
             taker(event)
         elif event.type in ("error", "response.failed", "response.error"):
+            self._count(event)
             raise self._failure(payload)
         elif event.type == "response.cancelled":
             raise ServerFailure("the provider cancelled the response", in_stream=True)
@@ -196,14 +199,15 @@ class ResponsesAssembler:
         self._complete(call, None if given is None else _written(given))
 
     def _added(self, event: ResponseEvent) -> None:
-        item, _ = _items.decode(bytes(event.item))
+        raw = bytes(event.item)
+        kind, _ = _kinds.decode(raw)
         if event.output_index is None:
             event.output_index = max(self._slots, default=-1) + 1
-        if item.id:
-            self._indices[item.id] = event.output_index
+        if kind.id:
+            self._indices[kind.id] = event.output_index
         slot = self._slot(event)
-        if item.type in _CALLS and slot.call is None:
-            self._begin(slot, item)
+        if kind.type in _CALLS and slot.call is None:
+            self._begin(slot, _items.decode(raw)[0])
 
     def _done(self, event: ResponseEvent) -> None:
         if event.output_index is None:
@@ -211,8 +215,8 @@ class ResponsesAssembler:
         self._settle(self._slot(event), bytes(event.item))
 
     def _place(self, event: ResponseEvent) -> int:
-        item, _ = _items.decode(bytes(event.item))
-        return self._indices.get(item.id or "", max(self._slots, default=-1) + 1)
+        kind, _ = _kinds.decode(bytes(event.item))
+        return self._indices.get(kind.id or "", max(self._slots, default=-1) + 1)
 
     def _begin(self, slot: _Slot, item: Item) -> GrowingCall:
         slot.call = GrowingCall(
@@ -228,6 +232,11 @@ class ResponsesAssembler:
 
     def _settle(self, slot: _Slot, raw: bytes) -> None:
         """The item is done: `raw` is what counts."""
+        kind, _ = _kinds.decode(raw)
+        if kind.type not in (*_CALLS, "message", "reasoning"):
+            kept = clean(raw.decode("utf-8", "replace"))[0]
+            slot.blocks = (Unknown(self._origin, kind.type, kept),)
+            return
         item, _ = _items.decode(raw)
         if item.type in _CALLS:
             call = slot.call or self._begin(slot, item)
@@ -235,11 +244,8 @@ class ResponsesAssembler:
             self._complete(call, None if given is None else _written(given))
         elif item.type == "message":
             slot.blocks = self._message(slot, item)
-        elif item.type == "reasoning":
-            slot.blocks = (self._reasoning(slot, item, raw),)
         else:
-            kept = clean(raw.decode("utf-8", "replace"))[0]
-            slot.blocks = (Unknown(self._origin, item.type, kept),)
+            slot.blocks = (self._reasoning(slot, item, raw),)
 
     def _message(self, slot: _Slot, item: Item) -> tuple[Block, ...]:
         parts = item.content or []
@@ -275,6 +281,12 @@ class ResponsesAssembler:
             origin=self._origin,
             native=raw.decode("utf-8", "replace"),
         )
+
+    def _count(self, event: ResponseEvent) -> None:
+        if raw := bytes(event.response):
+            response, _ = _responses.decode(raw)
+            if response.usage is not None:
+                self._answer.count(usage_of(response.usage))
 
     def _over(self, event: ResponseEvent) -> None:
         response, _ = _responses.decode(bytes(event.response))

@@ -14,7 +14,7 @@ from palaver.providers.openai_chat_wire import Details, Number
 NOTHING = msgspec.Raw(b"")
 
 
-class ResponseEvent(msgspec.Struct):
+class ResponseEvent(msgspec.Struct, gc=False):
     """One event of the stream."""
 
     type: str = ""
@@ -29,7 +29,7 @@ class ResponseEvent(msgspec.Struct):
     response: msgspec.Raw = NOTHING
 
 
-class ItemPart(msgspec.Struct):
+class ItemPart(msgspec.Struct, gc=False):
     """A part of a message, or of reasoning's summary or content."""
 
     type: str = ""
@@ -38,8 +38,15 @@ class ItemPart(msgspec.Struct):
     annotations: msgspec.Raw = NOTHING
 
 
-class Item(msgspec.Struct):
-    """An output item, whatever its type."""
+class Kind(msgspec.Struct, gc=False):
+    """What every output item has."""
+
+    type: str = ""
+    id: str | None = None
+
+
+class Item(msgspec.Struct, gc=False):
+    """A message, reasoning, or a call of ours; other items have fields of any shape."""
 
     type: str = ""
     id: str | None = None
@@ -52,13 +59,13 @@ class Item(msgspec.Struct):
     encrypted_content: str | None = None
 
 
-class Incomplete(msgspec.Struct):
+class Incomplete(msgspec.Struct, gc=False):
     """Why a response is incomplete."""
 
     reason: str | None = None
 
 
-class ResponseCounts(msgspec.Struct):
+class ResponseCounts(msgspec.Struct, gc=False):
     """Token counts."""
 
     input_tokens: Number = None
@@ -68,7 +75,7 @@ class ResponseCounts(msgspec.Struct):
     output_tokens_details: Details | None = None
 
 
-class Response(msgspec.Struct):
+class Response(msgspec.Struct, gc=False):
     """The response that events carry, and the answer that is not streamed."""
 
     id: str | None = None
