@@ -168,7 +168,8 @@ def _message(reply: Prepared, *, start: bool) -> dict[str, Any]:
         "stop_sequence": None if start else _sequence(reply),
         "stop_details": None,
         "usage": {
-            **_usage(usage),
+            # What the answer will cost is not known at its start.
+            **_usage(msgspec.structs.replace(usage, reasoning=0) if start else usage),
             "cache_creation": {
                 "ephemeral_5m_input_tokens": usage.cache_creation,
                 "ephemeral_1h_input_tokens": 0,

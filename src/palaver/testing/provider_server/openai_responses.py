@@ -53,7 +53,9 @@ STRAY = (
 
 
 def error_frame(refused: Refused, request_id: str) -> bytes:
-    """An error within the stream."""
+    """An error within the stream: `response.failed` when the model failed, else `error`."""
+    if refused.code == "server_error":
+        return _failed_frame(refused)
     error = {
         "type": refused.kind,
         "code": refused.code or refused.kind,
@@ -62,6 +64,24 @@ def error_frame(refused: Refused, request_id: str) -> bytes:
     }
     event = {"type": "error", "error": error, "sequence_number": 2}
     return b"event: error\ndata: " + _encode(event) + b"\n\n"
+
+
+def _failed_frame(refused: Refused) -> bytes:
+    response = {
+        "id": new_id("resp_"),
+        "object": "response",
+        "created_at": 0,
+        "status": "failed",
+        "background": False,
+        "error": {"code": refused.code, "message": refused.message},
+        "incomplete_details": None,
+        "model": "",
+        "output": [],
+        **_ECHOED,
+        "usage": None,
+    }
+    event = {"type": "response.failed", "sequence_number": 2, "response": response}
+    return b"event: response.failed\ndata: " + _encode(event) + b"\n\n"
 
 
 def frames(reply: Prepared) -> Iterator[bytes | Signal]:

@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from palaver.domain.clock import Clock
 from palaver.domain.errors import ConnectionFailed, ProviderTimeout
+from palaver.domain.values import Usage
 from palaver.system import SystemClock
 from palaver.testing.provider_server.apis import ANTHROPIC, CHAT, RESPONSES, Api
 from palaver.testing.provider_server.echo import echo
@@ -22,7 +23,7 @@ from palaver.testing.provider_server.proofs import Proofs
 from palaver.testing.provider_server.refusal import Refused, for_status, scripted
 from palaver.testing.provider_server.reply import Prepared, Reply, ServerTurn, new_id, prepare
 from palaver.testing.provider_server.terms import Terms
-from palaver.testing.provider_server.usage import PromptCache
+from palaver.testing.provider_server.usage import PromptCache, tokens
 from palaver.testing.script import Fail, Pause, Script, Step, Turn, rest, steps_of
 
 _LISTED = ("claude-opus-5-5", "claude-haiku-4-5", "gpt-4o-mini", "gpt-5-mini")
@@ -108,6 +109,7 @@ class ProviderServer:
     async def __aenter__(self) -> "ProviderServer":
         app = web.Application(client_max_size=self._max_body)
         app.router.add_get("/v1/models", self._list_models)
+        app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         for path, api in (
             ("/v1/messages", ANTHROPIC),
             ("/v1/chat/completions", CHAT),
@@ -149,6 +151,15 @@ class ProviderServer:
             return _refusal(api, refused, new_id("req_"))
         return web.json_response(_models_body(names, is_openai=is_openai))
 
+    async def _count_tokens(self, request: web.Request) -> web.Response:
+        try:
+            ANTHROPIC.check_headers(_lower(request), self._terms)
+        except Refused as refused:
+            return _refusal(ANTHROPIC, refused, new_id("req_"))
+        body = msgspec.json.decode(await request.read(), type=dict)
+        count = tokens([body.get("tools"), body.get("system"), body.get("messages")])
+        return web.json_response({"input_tokens": count})
+
 
 class _Dropped(ConnectionResetError):
     """The server itself has reset the connection; aiohttp forgets the request silently."""
@@ -188,16 +199,13 @@ class _Endpoint:
         server, api = self._server, self._api
         await self._read(request, received)
         api.check_headers(_lower(request), server._terms)
-        if server.strict:
-            api.check_body(received.body, server._terms)
-        api.note(received)
+        prompt = self._judge(received)
         scripted_turn = server._script.next(received.said)
         reply = _as_reply(server.default if scripted_turn is None else scripted_turn)
         early = await self._fail_early(request, received, reply.faults)
         if early is not None:
             return early
         steps = await self._before_stream(request, steps_of(reply.turn, received))
-        prompt = api.prompt(server._cache, received.body)
         prepared = prepare(
             received,
             steps,
@@ -210,6 +218,18 @@ class _Endpoint:
         if received.stream:
             return await self._stream(request, received, reply, prepared)
         return await self._whole(received, prepared)
+
+    def _judge(self, received: Received) -> Usage:
+        """Refuse what is not allowed, note what was said, weigh it."""
+        try:
+            if self._server.strict:
+                self._api.check_body(received.body, self._server._terms)
+            self._api.note(received)
+            return self._api.prompt(self._server._cache, received.body)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            # A shape that no rule names. Providers' schemas are finer than our rules.
+            text = "messages: Input does not match the expected shape."
+            raise Refused(400, "invalid_request_error", text) from None
 
     async def _read(self, request: web.Request, received: Received) -> None:
         try:
