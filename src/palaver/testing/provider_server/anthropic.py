@@ -103,8 +103,7 @@ class _Frames:
         yield self._stop()
 
     def _call(self, step: Call) -> Iterator[bytes | Signal]:
-        start = {"type": "tool_use", "id": step.id, "name": step.name, "input": {}}
-        yield from self._start(start)
+        yield from self._start(_tool_use(step, {}))
         yield from self._deltas("input_json_delta", "partial_json", iter([""]))
         # A call without arguments has no text at all on this wire.
         parts = list(pieces(step.json, step.piece or self._reply.piece))
@@ -177,6 +176,7 @@ def _message(reply: Prepared, *, start: bool) -> dict[str, Any]:
             # Above 0 already in message_start; clients must take the last value.
             "output_tokens": min(3, usage.output) if start else usage.output,
             "service_tier": "standard",
+            "inference_geo": "not_available",
         },
     }
 
@@ -192,9 +192,7 @@ def _content(reply: Prepared) -> list[dict[str, Any]]:
         elif isinstance(step, Think):
             content.append(_thinking(reply, step))
         elif isinstance(step, Call):
-            content.append(
-                {"type": "tool_use", "id": step.id, "name": step.name, "input": _input(step)}
-            )
+            content.append(_tool_use(step, _input(step)))
     return content
 
 
@@ -206,6 +204,16 @@ def _thinking(reply: Prepared, step: Think) -> dict[str, Any]:
         "type": "thinking",
         "thinking": step.text,
         "signature": reply.terms.proofs.sign(step.text),
+    }
+
+
+def _tool_use(step: Call, arguments: object) -> dict[str, Any]:
+    return {
+        "type": "tool_use",
+        "id": step.id,
+        "name": step.name,
+        "input": arguments,
+        "caller": {"type": "direct"},
     }
 
 
