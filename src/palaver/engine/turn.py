@@ -130,14 +130,14 @@ class _Turn:
             output=ports.output,
             read_blob=ports.read_blob,
         )
-        number = 0
+        tries = 0
         wait_s: float | None = None
         while True:
             if wait_s is not None and (stop := await self._waited(wait_s)) is not None:
                 yield await self._stop(stop, None)
                 return
-            number += 1
-            attempt = Attempt(ports, self._integrator, request, number)
+            tries += 1
+            attempt = Attempt(ports, self._integrator, request, self._next_number())
             async for shown in attempt.run():
                 yield shown
             outcome = self._judged(state, attempt)
@@ -149,12 +149,17 @@ class _Turn:
                     yield await self._stop(outcome, attempt)
                     return
                 case ProviderError():
-                    wait_s = self._wait_before_next(outcome, number)
+                    wait_s = self._wait_before_next(outcome, tries)
                     if wait_s is None:
                         yield await self._stop(outcome, attempt)
                         return
                     made = self._attempt_made(attempt, Usage(), error=outcome)
-                    yield Commit((made,), (RetryScheduled(number, wait_s, outcome.info()),))
+                    yield Commit((made,), (RetryScheduled(attempt.number, wait_s, outcome.info()),))
+
+    def _next_number(self) -> int:
+        """Attempts are numbered through the turn, so that nothing of an old one is mistaken."""
+        opened = self._ports.latest().turn
+        return 1 if opened is None else opened.attempts + 1
 
     def _check_limits(self, state: ConversationState) -> None:
         """Raise StepLimitReached or ContextWindowExceeded when another request makes no sense."""
@@ -183,12 +188,12 @@ class _Turn:
                 )
         return outcome
 
-    def _wait_before_next(self, failure: ProviderError, number: int) -> float | None:
+    def _wait_before_next(self, failure: ProviderError, tries: int) -> float | None:
         """Seconds until the next attempt, or None when there is to be none."""
-        failure.attempts = number
+        failure.attempts = tries
         decision = decide(
             failure,
-            attempt=number,
+            attempt=tries,
             remaining_s=self._deadline - self._ports.clock.monotonic(),
             jitter=self._ports.chance(),
             settings=self._ports.settings.retry,
