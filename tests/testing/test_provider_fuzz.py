@@ -66,7 +66,7 @@ def spots(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(path=st.sampled_from(sorted(BODIES)), data=st.data())
 def test_one_odd_value_is_answered_properly(path: str, data: st.DataObject) -> None:
     """A valid request with one odd value is accepted or refused with an error body, never a 500."""

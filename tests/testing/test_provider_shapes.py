@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from palaver.domain.messages import StopReason
-from palaver.testing import Call, Decline, Line, ProviderServer, Say, Stop, Think
+from palaver.testing import Call, Line, ProviderServer, Say, Stop, Think
 
 _BESIDE = Path(__file__).parents[2].parent / "shared" / "data"
 RECORDINGS = Path(os.environ.get("PALAVER_TEST_DATA", _BESIDE)) / "recordings"
@@ -44,14 +44,13 @@ APIS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
             "reasoning": {"summary": "auto"},
             "include": ["reasoning.encrypted_content"],
         },
-        # Refusals are recorded in other events only.
-        {".part.refusal", ".item.content[].refusal", ".response.output[].content[].refusal"},
+        set(),
     ),
 }
+# Refusals are not in it: no recorded stream has one.
 TURNS: list[list[Line]] = [
     [Think("why"), Say("because"), Call("add", {"a": 1}), Call("now")],
     [Think("hidden", redacted=True), "x", Stop(StopReason.MAX_TOKENS)],
-    [Decline("no")],
 ]
 
 
