@@ -203,6 +203,17 @@ def test_custom_and_legacy_calls() -> None:
     assert legacy.stop is StopReason.TOOL_USE
 
 
+def test_empty_placeholders_are_no_calls() -> None:
+    """Servers that fill every field with empty values ask for nothing by it."""
+    last = finished(
+        chunk(content="a", function_call={"name": "", "arguments": ""}, tool_calls=[]),
+        chunk(tool_calls=[tool("", index=0, id="", name="")]),
+        chunk("stop"),
+        DONE,
+    )
+    assert (last.content, last.stop) == ((Text("a"),), StopReason.END_TURN)
+
+
 @pytest.mark.parametrize(
     "field",
     [

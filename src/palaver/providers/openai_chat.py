@@ -261,6 +261,8 @@ class ChatAssembler:
             self._complete(call)
 
     def _old_function(self, function: Function) -> None:
+        if not function.name and not function.arguments:
+            return
         if self._legacy is None:
             self._legacy = GrowingCall()
             self._order.append(self._legacy)
@@ -270,6 +272,8 @@ class ChatAssembler:
         self._answer.complete(call, native=CUSTOM if call.custom else "")
 
     def _complete_all(self) -> None:
+        # A call without name, id and arguments is a server's empty placeholder.
+        self._order = [call for call in self._order if call.name or call.wire_id or call]
         for call in self._order:
             self._complete(call)
 

@@ -32,6 +32,7 @@ from palaver.providers.openai_request import (
     function,
     left_out,
     schema_name,
+    spliced,
 )
 
 _encode = msgspec.json.Encoder().encode
@@ -63,8 +64,7 @@ class ChatRequests:
                 self._fragments.put(message, fragment)
             if fragment:
                 fragments.append(fragment)
-        head = _encode(self._fields(request))
-        return b"".join((head[:-1], b',"messages":[', b",".join(fragments), b"]}"))
+        return spliced(_encode(self._fields(request)), b"messages", fragments)
 
     def _system(self, request: ModelRequest) -> str:
         if request.output is None or self._info.structured_output:

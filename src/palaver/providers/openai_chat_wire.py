@@ -108,19 +108,20 @@ def usage_of(counts: Counts) -> Usage:
     """The counts in our categories, which do not overlap.
 
     `prompt_tokens` includes what was read from or written to the cache. `completion_tokens`
-    includes reasoning, but not with xAI, where only the total tells.
+    includes reasoning, but not with xAI and Gemini, where only the total tells of it.
     """
     read = counts.prompt_tokens_details or Details()
     written = counts.completion_tokens_details or Details()
     prompt, output = _int(counts.prompt_tokens), _int(counts.completion_tokens)
-    reasoning = _int(written.reasoning_tokens)
-    if reasoning and _int(counts.total_tokens) == prompt + output + reasoning:
-        output += reasoning
+    beside = max(_int(counts.total_tokens) - prompt - output, 0)
+    reasoning = _int(written.reasoning_tokens) or beside
     cached = _int(read.cached_tokens) or _int(counts.prompt_cache_hit_tokens)
     created = _int(read.cache_write_tokens) or _int(counts.cache_creation_input_tokens)
+    # OpenRouter has counted the same tokens as read and as written.
+    created = min(created, max(prompt - cached, 0))
     return Usage(
         input=max(prompt - cached - created, 0),
-        output=output,
+        output=output + beside,
         cache_read=cached,
         cache_creation=created,
         reasoning=reasoning,

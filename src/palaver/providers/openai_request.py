@@ -69,6 +69,14 @@ _NEGOTIABLE = (
 )
 
 
+def spliced(fields: bytes, name: bytes, fragments: list[bytes]) -> bytes:
+    """The object `fields` with one more field: the array of `fragments`. Uses them up."""
+    pieces = fragments or [b""]
+    pieces[0] = b'%s,"%s":[%s' % (fields[:-1], name, pieces[0])
+    pieces[-1] += b"]}"
+    return b",".join(pieces)
+
+
 class Attachments(msgspec.Struct, frozen=True):
     """Gets at pictures and files for a model, as far as it takes them."""
 

@@ -33,6 +33,7 @@ from palaver.providers.openai_request import (
     function,
     left_out,
     schema_name,
+    spliced,
 )
 from palaver.providers.openai_responses import CUSTOM, ORIGIN
 
@@ -63,8 +64,7 @@ class ResponsesRequests:
             if fragment:
                 fragments.append(fragment)
             before = message
-        head = _encode(self._fields(request))
-        return b"".join((head[:-1], b',"input":[', b",".join(fragments), b"]}"))
+        return spliced(_encode(self._fields(request)), b"input", fragments)
 
     def _fields(self, request: ModelRequest) -> dict[str, Any]:
         settings = request.settings

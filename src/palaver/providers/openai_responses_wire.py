@@ -93,13 +93,11 @@ def usage_of(counts: ResponseCounts) -> Usage:
     written = counts.output_tokens_details or Details()
     cached, created = int(read.cached_tokens or 0), int(read.cache_write_tokens or 0)
     prompt, output = int(counts.input_tokens or 0), int(counts.output_tokens or 0)
-    reasoning = int(written.reasoning_tokens or 0)
-    if reasoning and int(counts.total_tokens or 0) == prompt + output + reasoning:
-        output += reasoning
+    beside = max(int(counts.total_tokens or 0) - prompt - output, 0)
     return Usage(
         input=max(prompt - cached - created, 0),
-        output=output,
+        output=output + beside,
         cache_read=cached,
         cache_creation=created,
-        reasoning=reasoning,
+        reasoning=int(written.reasoning_tokens or 0) or beside,
     )
