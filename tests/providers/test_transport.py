@@ -252,3 +252,14 @@ async def test_end_without_blank_line(transport: Transport) -> None:
         ]
         answer.body = EVENT + b'data: {"a":'
         assert [event.data for event in await collected(opened(transport, url))] == [b"{}"]
+
+
+async def test_key_that_is_no_header(transport: Transport) -> None:
+    """A key with a line break is a matter of configuration; it is not quoted."""
+    async with serving(Answer()) as url:
+        source = transport.open(
+            url, headers={"x-api-key": "a\nb"}, body=b"", clocks=SLOW, provider="p"
+        )
+        error = await raised(source)
+    assert isinstance(error, ConfigurationError)
+    assert "a\n" not in str(error)

@@ -40,7 +40,7 @@ class AnthropicManager:
         self._headers = {
             "anthropic-version": VERSION,
             "content-type": "application/json",
-            "x-api-key": api_key,
+            "x-api-key": api_key.strip(),
         }
         if named := ",".join(dict.fromkeys((*betas, *Generation.of(model).betas()))):
             self._headers["anthropic-beta"] = named

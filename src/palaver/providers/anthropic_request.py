@@ -1,8 +1,8 @@
 """A request of the Messages API, as bytes.
 
-Every message is encoded once and kept (`Fragments`); a turn's body is a join of what is kept, the
-new messages and a small head. Cache marks are put into copies of the last blocks while joining, so
-they never spoil what is kept.
+Every message is encoded once and kept (`Fragments`), and so is the join of a conversation's last
+request (`Turns`); a body is what is kept, the new messages and a small head. Cache marks are put
+into copies of the last blocks while joining, so they never spoil what is kept.
 
 Where the cache marks go: behind system prompt and tools, which all turns share, and behind the
 newest and the second newest user message. The provider looks back only 20 blocks from a mark, so
@@ -10,26 +10,29 @@ the older of the two finds what the previous request wrote even after many paral
 Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from palaver.domain.errors import InvalidRequest, NotFound
-from palaver.domain.ids import BlobId
+from palaver.domain.ids import BlobId, ConversationId
 from palaver.domain.messages import File, Image, Message, Reasoning, Role, StopReason, ToolResult
 from palaver.domain.values import GenerationSettings
 from palaver.providers.anthropic_answer import ORIGIN
 from palaver.providers.anthropic_blocks import Blobs, Renamed, call_ids, encode_blocks
 from palaver.providers.anthropic_models import Generation
 from palaver.providers.anthropic_schema import accepted
+from palaver.providers.anthropic_turns import Turns, marked
 from palaver.providers.base import BlobReader, ModelInfo, ModelRequest, ToolSpec
 from palaver.providers.fragments import Fragments
 
 DEFAULT_MAX_TOKENS = 8192
 CACHEABLE_BYTES = 4096
 """About 1,024 tokens, the least that most models cache."""
-_MARK = b',"cache_control":{"type":"ephemeral"}}'
+_KEPT = 4
+"""Conversations whose last request is kept joined; others are joined anew from `Fragments`."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,60 +43,66 @@ class RequestEncoder:
         self._model, self._info, self._ours = model, info, f"{provider}:"
         self._generation = Generation.of(model)
         self._fragments = Fragments()
+        self._kept: OrderedDict[ConversationId | None, Turns] = OrderedDict()
         self._tools: tuple[tuple[ToolSpec, ...], bytes] = ((), b"")
 
     async def encode(self, request: ModelRequest) -> bytes:
         """The body. Raises InvalidRequest when a message needs blobs and nothing reads them."""
-        first = next(
-            (i for i, m in enumerate(request.messages) if m.role is not Role.SYSTEM),
-            len(request.messages),
-        )
-        leading = [request.messages[i].text for i in range(first)]
-        system = [text for text in (request.system, *leading) if text.strip()]
-        groups = await self._groups(request, first)
+        turns, last = await self._taken_turns(request)
+        system = [text for text in (request.system, *turns.system) if text.strip()]
         tools = self._encoded_tools(request.tools)
         pieces = [_encode(self._head(request))[:-1]]
         size = sum(map(len, system)) + len(tools)
         if system:
             blocks = b",".join(_encode({"type": "text", "text": text}) for text in system)
-            pieces += b',"system":[', _marked(blocks) if size >= CACHEABLE_BYTES else blocks, b"]"
+            pieces += b',"system":[', marked(blocks) if size >= CACHEABLE_BYTES else blocks, b"]"
         if tools:
             alone = not system and size >= CACHEABLE_BYTES
-            pieces += b',"tools":[', _marked(tools) if alone else tools, b"]"
-        pieces += b',"messages":[', _joined(groups, size), b"]}"
-        return b"".join(pieces)
+            pieces += b',"tools":[', marked(tools) if alone else tools, b"]"
+        worth_it = size + turns.size >= CACHEABLE_BYTES
+        body = b"".join([*pieces, b',"messages":[', *turns.joined(last, mark=worth_it), b"]}"])
+        self._keep(request.conversation, turns)
+        return body
 
-    async def _groups(self, request: ModelRequest, first: int) -> list[tuple[bool, list[bytes]]]:
-        """Runs of messages of one side: (whether the assistant speaks, their encoded blocks).
+    def _keep(self, conversation: ConversationId | None, turns: Turns) -> None:
+        self._kept[conversation] = turns
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
 
-        The API wants the sides to take turns and the user to begin.
-        """
-        groups: list[tuple[bool, list[bytes]]] = []
-        seen: set[str] = set()
-        renamed = Renamed()
-        final = len(request.messages) - 1
-        for number, message in enumerate(request.messages):
-            if number < first:
-                continue
-            speaks = message.role is Role.ASSISTANT
-            if speaks:
-                renamed = call_ids(message, seen)
-            loose = speaks and number == final
-            fragment = None if renamed or loose else self._fragments.get(message)
-            if fragment is None:
-                blobs = await _read(message, request.read_blob)
-                fragment = self._encoded(message, renamed, blobs, last=loose)
-                if not (renamed or loose):
-                    self._fragments.put(message, fragment)
-            if not fragment:
-                continue
-            if not groups and speaks:
-                groups.append((False, [b'{"type":"text","text":"(The conversation goes on.)"}']))
-            if groups and groups[-1][0] is speaks:
-                groups[-1][1].append(fragment)
-            else:
-                groups.append((speaks, [fragment]))
-        return groups
+    async def _taken_turns(self, request: ModelRequest) -> tuple[Turns, bytes]:
+        """All messages as turns, but for an answer at the end that is to be continued."""
+        messages = request.messages
+        count = len(messages)
+        continued = count > 0 and messages[-1].role is Role.ASSISTANT
+        # Taken out while it grows: another request of the conversation may come meanwhile.
+        turns = self._kept.pop(request.conversation, None)
+        if turns is None or not turns.begins(messages):
+            turns = Turns()
+        for number in range(len(turns.messages), count - continued):
+            await self._add(turns, messages[number], request.read_blob)
+        if not continued:
+            return turns, b""
+        last = messages[-1]
+        renamed = call_ids(last, set(turns.seen))
+        blobs = await _read(last, request.read_blob)
+        return turns, self._encoded(last, renamed, blobs, last=True)
+
+    async def _add(self, turns: Turns, message: Message, read_blob: BlobReader | None) -> None:
+        if message.role is Role.SYSTEM and not turns.begun:
+            turns.system.append(message.text)
+            turns.messages.append(message)
+            return
+        speaks = message.role is Role.ASSISTANT
+        if speaks:
+            turns.renamed = call_ids(message, turns.seen)
+        fragment = None if turns.renamed else self._fragments.get(message)
+        if fragment is None:
+            blobs = await _read(message, read_blob)
+            fragment = self._encoded(message, turns.renamed, blobs, last=False)
+            if not turns.renamed:
+                self._fragments.put(message, fragment)
+        turns.add(fragment, speaks=speaks)
+        turns.messages.append(message)
 
     def _encoded(self, message: Message, renamed: Renamed, blobs: Blobs, *, last: bool) -> bytes:
         return encode_blocks(
@@ -153,28 +162,6 @@ class RequestEncoder:
         if not self._generation.can_be_forced:
             return None
         return {"type": "any"} if choice == "required" else {"type": "tool", "name": choice}
-
-
-def _joined(groups: list[tuple[bool, list[bytes]]], size: int) -> bytes:
-    """The messages, with marks behind the two newest user messages where a cache would pay."""
-    size += sum(len(fragment) for _, fragments in groups for fragment in fragments)
-    users = [number for number, (speaks, _) in enumerate(groups) if not speaks]
-    marked = users[-2:] if size >= CACHEABLE_BYTES else ()
-    pieces: list[bytes] = []
-    for number, (speaks, fragments) in enumerate(groups):
-        blocks = b",".join(fragments)
-        pieces += (
-            b'{"role":"assistant","content":[' if speaks else b'{"role":"user","content":[',
-            _marked(blocks) if number in marked else blocks,
-            b"]}",
-            b",",
-        )
-    return b"".join(pieces[:-1])
-
-
-def _marked(blocks: bytes) -> bytes:
-    """The same blocks with a cache mark on the last one."""
-    return blocks[:-1] + _MARK
 
 
 def _tool(spec: ToolSpec) -> dict[str, Any]:

@@ -37,6 +37,9 @@ def translated(error: Exception, *, in_stream: bool, closed: bool) -> PalaverErr
             return ConnectionFailed(f"no connection to {error.host}:{error.port}")
         case aiohttp.ClientResponseError() | aiohttp.http.HttpProcessingError():
             return ProtocolViolation("the answer is not valid HTTP", in_stream=in_stream)
+        case ValueError() if not in_stream:
+            # Its text may quote a header, and so the key.
+            return ConfigurationError("the request cannot be sent: check the key and the address")
         case aiohttp.ClientError() | OSError() if in_stream:
             return StreamTruncated("the connection broke in mid-answer", in_stream=True)
         case aiohttp.ClientError() | OSError():

@@ -237,7 +237,7 @@ class EventSource:
             raise
 
     async def _accept(self, response: "aiohttp.ClientResponse", started: float) -> None:
-        if response.status != 200:
+        if not 200 <= response.status < 300:
             raise await self._refusal(response)
         self._watch.start(response, started)
         if response.content_type in ("text/event-stream", "application/octet-stream", ""):
