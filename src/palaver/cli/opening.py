@@ -1,0 +1,72 @@
+"""Opens the service as the command line wants it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from palaver.cli.exits import LOG_NAME
+
+if TYPE_CHECKING:
+    from palaver.service.manager import ConversationManager
+    from palaver.wiring import Environment
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What options say about the service; empty means what environment and settings say."""
+
+    db: str | None = None
+    """A file, `:memory:`, or None for the data folder's."""
+    model: str = ""
+    system: str | None = None
+    tools: bool = True
+    folders: tuple[str, ...] = ()
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """An open service and what it was opened with."""
+
+    manager: "ConversationManager"
+    model: str
+    """The model of conversations that chose none."""
+
+
+@asynccontextmanager
+async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
+    """The service, for as long as the block lasts. Raises ConfigurationError and StoreError."""
+    from palaver import wiring
+
+    environment = prepared(wanted)
+    async with wiring.open(
+        wanted.db,
+        model=wanted.model or None,
+        system=wanted.system,
+        builtin_tools=wanted.tools,
+        folders=wanted.folders or None,
+        environment=environment,
+    ) as manager:
+        yield Opened(manager, wanted.model or environment.model)
+
+
+def prepared(wanted: Wanted) -> "Environment":
+    """The environment, with a private data folder and a log in it. Raises ConfigurationError."""
+    from palaver import wiring
+    from palaver.domain.errors import ConfigurationError
+
+    environment = wiring.read_environment()
+    if environment.log or wanted.db == ":memory:":
+        return environment
+    try:
+        environment.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {environment.home} cannot be made: {error.strerror or error}",
+            hint="Set PALAVER_HOME to a folder that can be written.",
+        ) from error
+    return msgspec.structs.replace(environment, log=str(environment.home / LOG_NAME))
+
+
+def reading(db: str | None) -> Wanted:
+    """For commands that only look: no tools, and no key is needed."""
+    return Wanted(db=db, model="offline", tools=False)

@@ -1,0 +1,135 @@
+"""What happens in a turn, said in a line: the same words on a terminal and in plain text."""
+
+import msgspec
+
+from palaver.cli.safe import escaped, one_line, safe
+from palaver.domain.messages import StopReason, ToolResult
+from palaver.domain.stream import (
+    RetryScheduled,
+    Terminal,
+    TurnCancelled,
+    TurnCompleted,
+    TurnFailed,
+    TurnInterrupted,
+)
+from palaver.domain.values import ErrorInfo, Usage
+
+CUTS = {
+    StopReason.MAX_TOKENS: "the answer was cut: it reached the limit of output tokens",
+    StopReason.REFUSAL: "the model declined to answer",
+    StopReason.CONTENT_FILTER: "the answer was cut: the provider's filter stopped it",
+    StopReason.PAUSE: "the answer was cut: the provider paused it",
+    StopReason.CONTEXT_FULL: "the answer was cut: the context window is full",
+    StopReason.ABORTED: "the answer was cut",
+    StopReason.OTHER: "the answer was cut: the model stopped for a reason that it did not name",
+}
+
+
+def retrying(event: RetryScheduled) -> str:
+    """Why the next attempt waits."""
+    return f"retrying in {seconds(event.wait_s)}: {one_line(event.error.message, 200)}"
+
+
+def ending(event: Terminal, *, partial: bool) -> str:
+    """What a person must know about the end of a turn; nothing when all is well.
+
+    `partial`: some of an answer is there.
+    """
+    match event:
+        case TurnCompleted(stop=stop):
+            return "" if stop.is_good else CUTS[stop]
+        case TurnFailed(error=error):
+            kept = "\n  What had come of the answer is kept." if partial else ""
+            return failure(error) + kept
+        case TurnCancelled():
+            return "cancelled; the partial answer is kept" if partial else "cancelled"
+        case TurnInterrupted():
+            return "interrupted: the program that ran this turn stopped"
+
+
+def failure(error: ErrorInfo) -> str:
+    """An error with what to do about it and the provider's reference."""
+    after = f", after {error.attempts} attempts" if error.attempts > 1 else ""
+    request = f" [request {error.request_id}]" if error.request_id else ""
+    hint = f"\n  {error.hint}" if error.hint else ""
+    return safe(f"failed{after}: {error.message}{request}{hint}")
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it."""
+    if value < 9.95:
+        return f"{value:.1f}".removesuffix(".0") + " s"
+    if value < 90:
+        return f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60} s"
+
+
+def tokens(count: int) -> str:
+    """A number of tokens, short."""
+    if count < 1000:
+        return str(count)
+    return f"{count / 1000:.1f}k" if count < 9950 else f"{count / 1000:.0f}k"
+
+
+def dollars(cost: float | None) -> str:
+    """US dollars; `?` where the price is not known."""
+    if cost is None:
+        return "$?"
+    return f"${cost:.4f}" if 0 < cost < 1 else f"${cost:.2f}"
+
+
+def used(usage: Usage) -> str:
+    """Tokens of a turn or conversation."""
+    cached = f" ({tokens(usage.cache_read)} cached)" if usage.cache_read else ""
+    about = "about " if usage.estimated else ""
+    return f"{about}{tokens(usage.prompt)} tokens in{cached}, {tokens(usage.output)} out"
+
+
+def arguments_line(arguments: str, width: int) -> str:
+    """A call's arguments in at most `width` columns: `name=value, …`; one alone is shown bare."""
+    return one_line(", ".join(_pairs(arguments)), width)
+
+
+def arguments_lines(arguments: str) -> list[str]:
+    """A call's arguments whole, nothing invisible in them: what a person decides on."""
+    value = _object(arguments)
+    if value is None:
+        return [escaped(arguments)]
+    return [f"{escaped(name)}: {_exact(each)}" for name, each in value.items()]
+
+
+def _pairs(arguments: str) -> list[str]:
+    value = _object(arguments)
+    if value is None:
+        return [arguments]
+    if len(value) == 1:
+        return [_short(next(iter(value.values())))]
+    return [f"{name}={_short(each)}" for name, each in value.items()]
+
+
+def _object(arguments: str) -> dict[str, object] | None:
+    try:
+        return msgspec.json.decode(arguments or "{}", type=dict[str, object])
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _exact(value: object) -> str:
+    return escaped(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+
+
+def result_lines(result: ToolResult, *, width: int, lines: int) -> list[str]:
+    """The beginning of a result in at most `lines` lines of `width` columns."""
+    text = result.text.strip()
+    pictures = len(result.content) - sum(1 for b in result.content if hasattr(b, "text"))
+    shown = [line for line in text.split("\n") if line.strip()]
+    head = [one_line(line, width) for line in shown[:lines]]
+    if len(shown) > lines:
+        head[-1] = one_line(f"{head[-1]} … {len(shown) - lines} more lines", width)
+    if pictures:
+        head.append(f"[{pictures} attached]")
+    return head or ["(nothing)"]

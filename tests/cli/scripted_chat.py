@@ -1,0 +1,87 @@
+"""A chat with a scripted model and two tools, as a program: what the terminal tests drive."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from palaver import ExecutionContext, tool, wiring
+from palaver.cli.chat import ChatOptions, run_chat
+from palaver.cli.opening import Opened, Wanted
+from palaver.testing import Call, Pause, Say, ScriptedModel, Think
+
+TABLE = """## Cities
+
+| city | rain |
+|------|-----:|
+| Oslo | 3 mm |
+| Rome | 0 mm |
+
+1. first
+2. second
+
+```python
+def hello(name: str) -> str:
+    return f"hello {name}"
+```
+
+Done with *all* of it.
+"""
+
+
+@tool(effect="read")
+async def look_up(city: str, context: ExecutionContext) -> str:
+    """Look a city up."""
+    for i in range(3):
+        context.progress(f"asking station {i + 1}", (i + 1) / 3)
+        await asyncio.sleep(0.3)
+    if city == "Atlantis":
+        raise ValueError("no such city")
+    return f"{city}: rain, 11 degrees\nwind from the west\nmore\nand more\nand more"
+
+
+@tool(effect="effect")
+async def send_mail(to: str, body: str) -> str:
+    """Send a mail."""
+    return f"sent to {to}"
+
+
+def answer(request: object) -> object:
+    """What the model says, told by a word in the question."""
+    messages = request.messages  # type: ignore[attr-defined]
+    last = messages[-1]
+    if last.role == "tool":
+        return [f"The tool said: {last.tool_results[0].text.splitlines()[0]}"]
+    text = last.text
+    if "table" in text:
+        return [Think("Which cities?\nOslo and Rome."), Say(TABLE, piece=3)]
+    if "slow" in text:
+        return [step for i in range(200) for step in (Say(f"word{i} "), Pause(0.05))]
+    if "code" in text:
+        code = "".join(f"x{i} = {i}  # line\n" for i in range(60))
+        return [step for part in ("```python\n", code, "```\nend") for step in (Say(part, 20),)]
+    if "mail" in text:
+        return ["I'll send it.", Call("send_mail", {"to": "bob@example.org", "body": "hi\x1b[2J"})]
+    if "look" in text:
+        return [
+            "Let me look.",
+            Call("look_up", {"city": "Oslo"}),
+            Call("look_up", {"city": "Atlantis"}),
+        ]
+    if "evil" in text:
+        return ["be\x1b]0;owned\x07fore\x1b[2Jafter\r\nnext"]
+    return [f"You said: {text}"]
+
+
+@asynccontextmanager
+async def opener(wanted: Wanted) -> AsyncIterator[Opened]:
+    model = ScriptedModel([answer] * 100, name="scripted:model")
+    async with wiring.open(wanted.db or ":memory:", model=model, tools=[look_up, send_mail]) as m:
+        yield Opened(m, model.name)
+
+
+if __name__ == "__main__":
+    conversation = sys.argv[2] if len(sys.argv) > 2 else ""
+    db = sys.argv[1] if len(sys.argv) > 1 else None
+    options = ChatOptions(wanted=Wanted(db=db), conversation=conversation)
+    sys.exit(run_chat(options, opener=opener))
