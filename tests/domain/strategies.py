@@ -41,7 +41,7 @@ from palaver.domain.values import (
     UserPreferences,
 )
 
-texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=40)
+texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=40)
 short = st.text("abcXYZ09_-", min_size=1, max_size=8)
 usages = st.builds(Usage, *[st.integers(0, 10_000)] * 5, st.booleans())
 user_blocks: st.SearchStrategy[Block] = st.one_of(
