@@ -1,0 +1,57 @@
+"""What every contestant can do, and the two tools that they are given."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from bench.scenario import RESULT, TOOL_RUN_S
+from bench.wire import Api
+
+Heard = Callable[[str], None]
+"""Told every piece of text as it comes: the subscriber."""
+
+MODELS = {"anthropic": "claude-sonnet-4-5", "openai": "gpt-5-mini"}
+TOOL_SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+}
+DESCRIPTIONS = {"wait": "Wait for a job to be done.", "look_up": "Look an entry up."}
+KEY = "sk-bench"
+
+
+class Contestant(Protocol):
+    """One way to hold a conversation."""
+
+    async def begin(self, api: Api, url: str, folder: Path, *, tools: bool) -> None:
+        """Be ready for the first turn of a new conversation with the provider at `url`."""
+        ...
+
+    async def say(self, text: str, heard: Heard) -> None:
+        """Carry out one turn, tool calls included. Raises when it does not end well."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give everything back."""
+        ...
+
+
+starts: list[float] = []
+"""When `wait` was started, by `time.monotonic`."""
+
+
+async def wait(name: str) -> str:
+    """Wait for a job to be done."""
+    starts.append(time.monotonic())
+    await asyncio.sleep(TOOL_RUN_S)
+    return f"{name} is done"
+
+
+async def look_up(name: str) -> str:
+    """Look an entry up."""
+    return RESULT
+
+
+TOOLS = {"wait": wait, "look_up": look_up}

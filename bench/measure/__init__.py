@@ -1,0 +1,1 @@
+"""What is measured: each module drives the contestants in rounds and makes one table."""
