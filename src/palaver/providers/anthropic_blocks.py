@@ -40,6 +40,7 @@ _TEXTS = frozenset(
     f"application/{name}"
     for name in ("json", "xml", "yaml", "x-yaml", "javascript", "toml", "sql", "x-sh")
 )
+_THOUGHTS = ("thinking", "redacted_thinking")
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
@@ -75,28 +76,24 @@ def encode_blocks(
 
     `ours`: this provider wrote it. `last`: it ends the request, so the model continues its text.
     """
-    content: Sequence[Block] = message.content
-    if message.role is Role.ASSISTANT and message.stop is not StopReason.PAUSE:
-        content = _without_loose_end(content, last=last)
     made = [
         wire
-        for block in content
+        for block in message.content
         for wire in _wire(block, message.role, info=info, ours=ours, renamed=renamed, blobs=blobs)
     ]
-    if not made and message.role is not Role.ASSISTANT:
-        made = [_text("(no text)")]
+    if message.role is not Role.ASSISTANT:
+        made = made or [_text("(no text)")]
+    elif message.stop is not StopReason.PAUSE:
+        _cut_loose_end(made, last=last)
     return b",".join(_encode(wire) for wire in made)
 
 
-def _without_loose_end(content: Sequence[Block], *, last: bool) -> Sequence[Block]:
+def _cut_loose_end(made: list[Wire], *, last: bool) -> None:
     """The API refuses an answer that ends in thinking, and a continued one that ends in a space."""
-    end = len(content)
-    while end and isinstance(content[end - 1], Reasoning):
-        end -= 1
-    kept = content[:end]
-    if last and kept and isinstance(kept[-1], Text):
-        kept = (*kept[:-1], Text(kept[-1].text.rstrip(), kept[-1].annotations))
-    return kept
+    while made and isinstance(made[-1], dict) and made[-1]["type"] in _THOUGHTS:
+        made.pop()
+    if last and made and isinstance(made[-1], dict) and made[-1]["type"] == "text":
+        made[-1]["text"] = made[-1]["text"].rstrip()
 
 
 def _wire(
