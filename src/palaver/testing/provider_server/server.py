@@ -161,8 +161,8 @@ class ProviderServer:
         return web.json_response({"input_tokens": count})
 
 
-class _Dropped(ConnectionResetError):
-    """The server itself has reset the connection; aiohttp forgets the request silently."""
+class _Dropped(Exception):
+    """The server itself has reset the connection. What the handler returns then goes nowhere."""
 
 
 class _Endpoint:
@@ -188,8 +188,11 @@ class _Endpoint:
         except Refused as refused:
             return self._refuse(received, refused)
         except _Dropped:
-            raise
-        except (asyncio.CancelledError, ConnectionError):
+            return web.Response()
+        except ConnectionError:
+            client_gone = True
+            return web.Response()
+        except asyncio.CancelledError:
             client_gone = True
             raise
         finally:
