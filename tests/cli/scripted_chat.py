@@ -2,13 +2,16 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from palaver import ExecutionContext, tool, wiring
 from palaver.cli.chat import ChatOptions, run_chat
 from palaver.cli.opening import Opened, Wanted
+from palaver.domain.messages import Role
+from palaver.providers.base import ModelRequest
 from palaver.testing import Call, Pause, Say, ScriptedModel, Think
+from palaver.testing.script import Line
 
 TABLE = """## Cities
 
@@ -46,11 +49,10 @@ async def send_mail(to: str, body: str) -> str:
     return f"sent to {to}"
 
 
-def answer(request: object) -> object:
+def answer(request: ModelRequest) -> Line | Sequence[Line]:
     """What the model says, told by a word in the question."""
-    messages = request.messages  # type: ignore[attr-defined]
-    last = messages[-1]
-    if last.role == "tool":
+    last = request.messages[-1]
+    if last.role is Role.TOOL:
         return [f"The tool said: {last.tool_results[0].text.splitlines()[0]}"]
     text = last.text
     if "table" in text:
@@ -59,7 +61,7 @@ def answer(request: object) -> object:
         return [step for i in range(200) for step in (Say(f"word{i} "), Pause(0.05))]
     if "code" in text:
         code = "".join(f"x{i} = {i}  # line\n" for i in range(60))
-        return [step for part in ("```python\n", code, "```\nend") for step in (Say(part, 20),)]
+        return [Say(part, 20) for part in ("```python\n", code, "```\nend")]
     if "mail" in text:
         return ["I'll send it.", Call("send_mail", {"to": "bob@example.org", "body": "hi\x1b[2J"})]
     if "look" in text:

@@ -50,7 +50,7 @@ async def run_command(chat: ChatSession, screen: Screen, line: str) -> None:
     if command is None:
         import difflib
 
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
         hint = f"Did you mean {close[0]}?" if close else "/help lists the commands."
         raise InvalidInput(f"there is no command {name}", hint=hint)
     await command.run(chat, screen, rest.strip())

@@ -171,7 +171,7 @@ class LiveScreen:
 
     def notice(self, text: str) -> None:
         """Say something above the tail."""
-        pieces = [*self._taken(), Piece(Text(safe(text), style="yellow"))]
+        pieces = [*self._taken(), Piece(Text(safe(text), style="yellow"), gap=self._held)]
         self._painter.paint(pieces, self._tail())
 
     def print(self, text: str) -> None:

@@ -142,5 +142,150 @@ def chat(
     return run_chat(ChatOptions(wanted=wanted, conversation=conversation, allow=yes))
 
 
+@cli.command()
+@click.argument("prompt", required=False, default="")
+@_with_service
+@_conversation
+@click.option("-a", "--attach", multiple=True, metavar="PATH", help="Send a file (repeatable).")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="Randomness, 0 to 2.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Tokens of the answer at most.")
+@click.option("--schema", default="", metavar="FILE|JSON", help="JSON Schema of the answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
+def ask(
+    prompt: str,
+    model: str,
+    system: str | None,
+    db: str | None,
+    folders: tuple[str, ...],
+    no_tools: bool,
+    yes: bool,
+    conversation: str,
+    attach: tuple[str, ...],
+    temperature: float | None,
+    max_tokens: int | None,
+    schema: str,
+    as_json: bool,
+) -> int:
+    """Ask one question. Standard input is added to PROMPT, or is it.
+
+    \b
+    palaver ask 'what is 17*23?'
+    git diff | palaver ask 'write a commit message'
+    palaver ask --schema '{"type":"object", ...}' --json '...'
+    """
+    from palaver.cli.ask import AskOptions, run_ask
+    from palaver.cli.opening import Wanted
+
+    settings = {"temperature": temperature, "max_tokens": max_tokens}
+    options = AskOptions(
+        wanted=Wanted(db=db, model=model, system=system, tools=not no_tools, folders=folders),
+        prompt=prompt,
+        conversation=conversation,
+        attach=attach,
+        schema=schema,
+        settings={name: value for name, value in settings.items() if value is not None},
+        as_json=as_json,
+        allow=yes,
+    )
+    return run_ask(options)
+
+
+_limit = click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+
+
+@cli.command(name="list")
+@_db
+@_json
+@_limit
+@click.option("--archived", is_flag=True, help="The archived ones.")
+def list_(db: str | None, as_json: bool, limit: int, archived: bool) -> int:
+    """List conversations, the newest change first."""
+    from palaver.cli import inspection
+
+    return inspection.list_conversations(db, limit=limit, archived=archived, as_json=as_json)
+
+
+@cli.command()
+@click.argument("conversation", metavar="ID|last")
+@_db
+@_json
+@click.option("--full", is_flag=True, help="Tool calls with all their arguments and results.")
+def show(conversation: str, db: str | None, as_json: bool, full: bool) -> int:
+    """Show a whole conversation. An id may be cut to its beginning or end."""
+    from palaver.cli import inspection
+
+    return inspection.show(db, conversation, full=full, as_json=as_json)
+
+
+@cli.command()
+@click.argument("query", nargs=-1, required=True)
+@_db
+@_json
+@_limit
+@_conversation
+def search(
+    query: tuple[str, ...], db: str | None, as_json: bool, limit: int, conversation: str
+) -> int:
+    """Find messages with all words of QUERY. Exit code 1 when there are none."""
+    from palaver.cli import inspection
+
+    return inspection.search(
+        db, " ".join(query), conversation=conversation, limit=limit, as_json=as_json
+    )
+
+
+@cli.command()
+@click.argument("conversation", metavar="ID|last")
+@_db
+@click.option("--format", "kind", type=click.Choice(["md", "jsonl"]), default="md")
+@click.option("-o", "--output", default="", metavar="FILE", help="Default: standard output.")
+def export(conversation: str, db: str | None, kind: str, output: str) -> int:
+    """Write a conversation as Markdown, or its facts as JSON Lines."""
+    from palaver.cli import inspection
+
+    return inspection.export(db, conversation, kind=kind, output=output)
+
+
+@cli.command()
+@click.argument("conversation", metavar="ID|last")
+@_db
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def delete(conversation: str, db: str | None, yes: bool) -> int:
+    """Erase a conversation for ever."""
+    from palaver.cli import inspection
+
+    return inspection.delete(db, conversation, sure=yes)
+
+
+@cli.command()
+@_json
+@click.option("--all", "every", is_flag=True, help="Hidden tools too.")
+def tools(as_json: bool, every: bool) -> int:
+    """List the tools that models are offered."""
+    from palaver.cli import registry
+
+    return registry.list_tools(every=every, as_json=as_json)
+
+
+@cli.command()
+@click.argument("filter_text", metavar="[FILTER]", default="")
+@_json
+def models(filter_text: str, as_json: bool) -> int:
+    """List known models with window, prices and whether a key is set."""
+    from palaver.cli import registry
+
+    return registry.list_models(filter_text, as_json=as_json)
+
+
+@cli.command()
+@_db
+@_json
+def doctor(db: str | None, as_json: bool) -> int:
+    """Check what is configured, what is missing and how to mend it."""
+    from palaver.cli.doctor import run_doctor
+
+    return run_doctor(db, as_json=as_json)
+
+
 if __name__ == "__main__":
     main()

@@ -55,7 +55,7 @@ class Prompt:
         self._session.app.after_render += lambda _: self.shown.set()
         self._question: PromptSession[str] = PromptSession(style=STYLE, key_bindings=_answer_keys())
         encoding = (sys.stdout.encoding or "").lower()
-        self._sign = "› " if encoding.startswith("utf") else "> "
+        self._sign = "\n› " if encoding.startswith("utf") else "\n> "
 
     def connect(self, chat: "ChatSession") -> None:
         """The chat is open: toolbar and completion speak of it."""

@@ -105,3 +105,10 @@ class PlainScreen:
     def live(self) -> AbstractAsyncContextManager[None]:
         """Nothing moves in plain text."""
         return nullcontext()
+
+
+def write_bytes(out: TextIO, data: bytes) -> None:
+    """Write UTF-8 whatever the locale says: for output that programs read."""
+    out.flush()
+    out.buffer.write(data)
+    out.buffer.flush()
