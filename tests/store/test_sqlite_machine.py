@@ -171,11 +171,15 @@ async def _found(
 def test_file_and_memory_agree() -> None:
     """Whatever is done, both stores answer alike: values, errors and their words."""
     brief = settings(max_examples=25, stateful_step_count=25, deadline=None)
-    run_state_machine_as_test(Stores, settings=settings(brief, suppress_health_check=HealthCheck))
+    run_state_machine_as_test(
+        Stores, settings=settings(brief, suppress_health_check=list(HealthCheck))
+    )
 
 
 @pytest.mark.long
 def test_file_and_memory_agree_at_length() -> None:
     """The same, for a thousand longer histories."""
     full = settings(max_examples=1000, stateful_step_count=60, deadline=None)
-    run_state_machine_as_test(Stores, settings=settings(full, suppress_health_check=HealthCheck))
+    run_state_machine_as_test(
+        Stores, settings=settings(full, suppress_health_check=list(HealthCheck))
+    )

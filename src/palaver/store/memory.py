@@ -119,11 +119,12 @@ class MemoryStore:
         idempotency_key: str | None = None,
     ) -> Accepted:
         """See `ConversationStore.accept`."""
-        log = self._log(scope, conversation)
+        check_known(scope, "conversation", conversation)
         check_new(scope, turn=turn)
         check_key(idempotency_key)
         events = (TurnOpened(turn), MessageAdded(message, turn))
         facts = encode_facts(events)
+        log = self._log(scope, conversation)
         if idempotency_key is not None and idempotency_key in log.keys:
             earlier, said = log.keys[idempotency_key]
             if not same_message(said, message):
@@ -151,16 +152,15 @@ class MemoryStore:
         snapshot: Snapshot | None = None,
     ) -> Appended:
         """See `ConversationStore.append`."""
-        log = self._log(scope, conversation)
+        check_known(scope, "conversation", conversation)
         facts = encode_facts(events)
+        log = self._log(scope, conversation)
         _check_expected(log, expected)
+        turn = None if run is None else self._turn_within(scope, conversation, *run)
         if snapshot is not None and snapshot.seq > expected + len(facts):
             raise InvalidInput("the snapshot is ahead of the log")
-        if run is not None:
-            turn = self._turn(scope, run[0])
-            if turn.conversation != conversation:
-                raise missing("turn", run[0])
-            _add_rows(turn, run[1])
+        if run is not None and turn is not None:
+            turn.rows.extend(run[1])
         appended = self._write(log, events, facts)
         if snapshot is not None:
             log.snapshot = snapshot
@@ -265,7 +265,9 @@ class MemoryStore:
 
     async def append_run(self, scope: Scope, turn: TurnId, rows: Sequence[RunRow]) -> None:
         """See `ConversationStore.append_run`."""
-        _add_rows(self._turn(scope, turn), rows)
+        found = self._turn(scope, turn)
+        _check_rows(found, rows)
+        found.rows.extend(rows)
 
     async def read_run(self, scope: Scope, turn: TurnId, *, after: int = 0) -> list[RunRow]:
         """See `ConversationStore.read_run`."""
@@ -309,6 +311,15 @@ class MemoryStore:
             raise missing("turn", turn)
         return found
 
+    def _turn_within(
+        self, scope: Scope, conversation: ConversationId, turn: TurnId, rows: Sequence[RunRow]
+    ) -> _Turn:
+        found = self._turn(scope, turn)
+        if found.conversation != conversation:
+            raise missing("turn", turn)
+        _check_rows(found, rows)
+        return found
+
     def _now_ms(self) -> int:
         return round(self._clock.now() * 1000)
 
@@ -341,9 +352,8 @@ def _check_expected(log: _Log, expected: int) -> None:
         raise StaleWriter(expected=expected, actual=len(log.records))
 
 
-def _add_rows(turn: _Turn, rows: Sequence[RunRow]) -> None:
+def _check_rows(turn: _Turn, rows: Sequence[RunRow]) -> None:
     check_rows(rows, epoch=turn.epoch, last=turn.rows[-1].last if turn.rows else 0)
-    turn.rows.extend(rows)
 
 
 def _summary(name: ConversationId, log: _Log) -> ConversationSummary:

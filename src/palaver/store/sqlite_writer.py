@@ -75,6 +75,8 @@ class Lane:
 
     async def close(self) -> None:
         """Finish what waits, then close the connection. Calling it again does nothing."""
+        if self._thread.ident is None:  # never started
+            self._closed = True
         if not self._closed:
             last = self._submit(_close, in_transaction=False)
             self._closed = True
