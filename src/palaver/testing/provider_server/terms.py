@@ -1,5 +1,6 @@
 """What a server knows when it judges a request: its keys, models, window, and what it issued."""
 
+import functools
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -88,10 +89,16 @@ def repeated(values: Iterable[str]) -> str | None:
 
 def schema_problem(schema: object) -> str | None:
     """Why this is no JSON Schema (draft 2020-12), or None."""
+    return _schema_problem(msgspec.json.encode(schema))
+
+
+@functools.lru_cache(maxsize=1024)
+def _schema_problem(encoded: bytes) -> str | None:
+    # A conversation sends the same tools in each request; checking one takes milliseconds.
     import jsonschema
 
     try:
-        jsonschema.Draft202012Validator.check_schema(schema)  # type: ignore[arg-type]
+        jsonschema.Draft202012Validator.check_schema(msgspec.json.decode(encoded))
     except jsonschema.SchemaError as error:
         return error.message
     return None

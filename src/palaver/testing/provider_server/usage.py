@@ -17,7 +17,6 @@ CACHE_MINIMUM = 1024
 _LOOK_BACK = 20
 _OPENAI_STEP = 128
 _BINARY_TOKENS = 1500
-_BINARY = ("data", "image_url", "file_data")
 
 
 def tokens(value: object) -> int:
@@ -26,18 +25,17 @@ def tokens(value: object) -> int:
 
 
 def _characters(value: object) -> int:
+    # Decoded JSON only; long histories are counted often, and `Mapping` is slow to ask for.
     if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
+        return _BINARY_TOKENS * 4 if value.startswith("data:") else len(value)
+    if isinstance(value, dict):
         return sum(
-            _BINARY_TOKENS * 4
-            if key in _BINARY and not isinstance(item, dict)
-            else _characters(item)
+            _BINARY_TOKENS * 4 if key == "data" else _characters(item)
             for key, item in value.items()
             if key != "cache_control"
         )
-    if isinstance(value, list | tuple):
-        return sum(_characters(item) for item in value)
+    if isinstance(value, list):
+        return sum(map(_characters, value))
     return 1 if value is not None else 0
 
 
