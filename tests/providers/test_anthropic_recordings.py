@@ -5,13 +5,14 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import pytest
 
-from palaver.domain.errors import ProviderError, StreamTruncated
+from palaver.domain.errors import ProtocolViolation, ProviderError, StreamTruncated
 from palaver.domain.messages import Block, Message, Reasoning, StopReason, Text, ToolCall, Unknown
 from palaver.domain.values import Usage
 from palaver.providers.anthropic import AnthropicManager
-from palaver.providers.anthropic_answer import AnthropicAnswer
+from palaver.providers.anthropic_answer import AnthropicAnswer, ErrorEvent
 from palaver.providers.base import (
     CallArguments,
     CallCompleted,
@@ -265,3 +266,38 @@ async def test_whole_messages_are_understood() -> None:
             check(events[-1], message)
         await model.aclose()
     assert count > 200
+
+
+def damaged(lines: list[bytes], chance: random.Random) -> None:
+    """Lose, repeat, cut, or change one event."""
+    at = chance.randrange(len(lines))
+    match chance.randrange(4):
+        case 0 if len(lines) > 1:
+            del lines[at]
+        case 1:
+            lines.insert(chance.randrange(len(lines)), lines[at])
+        case 2:
+            lines[at] = lines[at][: chance.randrange(len(lines[at]) + 1)]
+        case _:
+            flipped = bytearray(lines[at] or b"x")
+            flipped[chance.randrange(len(flipped))] = chance.randrange(256)
+            lines[at] = bytes(flipped)
+
+
+def test_damaged_streams() -> None:
+    """Whatever a stream has lost or gained, it is read or refused; nothing else is raised."""
+    chance = random.Random(5)
+    for _ in range(1500):
+        lines = [line.encode() for line in payloads(chance.choice(RECORDS))[:80]]
+        for _ in range(chance.randint(1, 4)):
+            damaged(lines, chance)
+        answer = AnthropicAnswer()
+        try:
+            for line in lines:
+                answer.feed([Sse(b"", line)])
+                if answer.finished is not None:
+                    break
+        except (ProtocolViolation, ErrorEvent):
+            pass
+        msgspec.json.encode(answer.partial())
+        msgspec.json.encode(answer.finished)

@@ -263,3 +263,19 @@ async def test_key_that_is_no_header(transport: Transport) -> None:
         error = await raised(source)
     assert isinstance(error, ConfigurationError)
     assert "a\n" not in str(error)
+
+
+async def test_cancelled_reader(transport: Transport) -> None:
+    """A cancelled reader leaves no connection open, before and within the answer."""
+    for before_s in (5.0, 0.0):
+        answer = Answer(EVENT)
+        answer.before_s, answer.hang = before_s, True
+        async with serving(answer) as url:
+            reader = asyncio.create_task(collected(opened(transport, url)))
+            await asyncio.sleep(0.03)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            if not before_s:
+                async with asyncio.timeout(0.2):
+                    await answer.gone.wait()

@@ -162,8 +162,8 @@ class AnthropicAnswer:
             case wire.BlockStop(index=index):
                 self._end(index)
             case wire.MessageStart(message=head):
-                self._native_id = head.id or self._native_id
-                self._model = head.model or self._model
+                self._native_id = clean(head.id or self._native_id)[0]
+                self._model = clean(head.model or self._model)[0]
                 self._count(head.usage)
             case wire.MessageDelta(delta=ending, usage=counts):
                 self._stop = ending.stop_reason or self._stop
@@ -179,18 +179,18 @@ class AnthropicAnswer:
 
     def _begin(self, index: int, start: dict[str, Any]) -> None:
         self._end(index)
-        kind = str(start.get("type", ""))
+        kind = _word(start, "type")
         block = _Open(kind, start)
         self._blocks.append(block)
         self._open[index] = block
         if kind == "tool_use":
             self.has_news = True
-            block.call_id = self._unique(str(start.get("id") or ""))
-            self._out.append(CallStarted(block.call_id, str(start.get("name", ""))))
+            block.call_id = self._unique(_word(start, "id"))
+            self._out.append(CallStarted(block.call_id, _word(start, "name")))
             if start.get("input"):
                 self._say(block, json.dumps(start["input"], ensure_ascii=False))
         elif kind in ("text", "thinking"):
-            self._say(block, str(start.get(kind) or ""))
+            self._say(block, _word(start, kind))
         else:
             self.has_news = True
 
@@ -204,7 +204,7 @@ class AnthropicAnswer:
     def _annotate(self, block: _Open, delta: wire.Delta) -> None:
         self.has_news = True
         if isinstance(delta, wire.SignatureDelta):
-            block.start["signature"] = (block.start.get("signature") or "") + delta.signature
+            block.start["signature"] = _word(block.start, "signature") + delta.signature
         elif isinstance(delta, wire.CitationsDelta):
             block.start["citations"] = [*(block.start.get("citations") or ()), delta.citation]
 
@@ -303,14 +303,14 @@ def _finished(block: _Open) -> Block | None:
         case "text":
             return Text(text, _citations(block)) if text else None
         case "thinking":
-            return Reasoning(text, signature=str(start.get("signature") or ""), origin=ORIGIN)
+            return Reasoning(text, signature=_word(start, "signature"), origin=ORIGIN)
         case "redacted_thinking":
-            return Reasoning(encrypted=str(start.get("data") or ""), origin=ORIGIN)
+            return Reasoning(encrypted=_word(start, "data"), origin=ORIGIN)
         case "tool_use":
             more = {k: v for k, v in start.items() if k not in ("type", "id", "name", "input")}
             return ToolCall(
                 CallId(block.call_id),
-                str(start.get("name", "")),
+                _word(start, "name"),
                 text if text.strip() else "{}",
                 origin=ORIGIN,
                 native=_json(more) if more else "",
@@ -327,6 +327,12 @@ def _with_input(start: dict[str, Any], text: str) -> dict[str, Any]:
         return {**start, "input": json.loads(text)}
     except (ValueError, RecursionError):
         return start
+
+
+def _word(start: dict[str, Any], name: str) -> str:
+    """A field that should be text; empty where it is not."""
+    value = start.get(name)
+    return clean(value)[0] if isinstance(value, str) else ""
 
 
 def _citations(block: _Open) -> str:

@@ -184,7 +184,7 @@ def _tolerant(data: bytes) -> "WireEvent | dict[str, Any] | None":
     if not isinstance(plain, dict):
         raise ValueError("not a JSON object")
     kind = plain.get("type")
-    if kind not in _KNOWN:
+    if not isinstance(kind, str) or kind not in _KNOWN:
         if kind is None and "error" in plain:
             return Failed()
         return None

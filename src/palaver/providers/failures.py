@@ -8,6 +8,7 @@ and free of markup and secrets.
 
 import email.utils
 import html
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ from palaver.domain.text import clean
 from palaver.system import SystemClock
 
 MESSAGE_CHARS = 500
+_CODE_CHARS = 100
 Kind: TypeAlias = type[ProviderError]
 
 _TEXTS: tuple[tuple[str, Kind], ...] = (
@@ -259,10 +261,11 @@ def _kind(status: int, said: _Said) -> Kind:
 
 
 def _said(body: bytes) -> _Said:
+    text = body.decode("utf-8", "replace")
     try:
-        plain = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return _Said(body.decode("utf-8", "replace"), structured=False)
+        plain = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return _Said(text, structured=False)
     if isinstance(plain, list) and plain:
         plain = plain[0]
     if isinstance(plain, str):
@@ -296,7 +299,7 @@ def _codes(plain: dict[str, Any]) -> Iterator[str]:
         for name in ("code", "type", "status"):
             value = level.get(name)
             if isinstance(value, str) and value and not value.isdigit():
-                yield value
+                yield clean(value)[0][:_CODE_CHARS]
 
 
 def _status(plain: dict[str, Any]) -> int:

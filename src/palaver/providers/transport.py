@@ -280,7 +280,7 @@ class EventSource:
         body = await self._whole(response, start)
         try:
             plain = msgspec.json.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             text = failures.person_text(body[:4096].decode("utf-8", "replace"), hidden=self._hidden)
             raise self._violation(f"the answer is no event stream: {text}") from None
         if isinstance(plain, dict) and (plain.get("error") or plain.get("type") == "error"):
@@ -354,6 +354,6 @@ def _secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
 def _is_json(data: bytes) -> bool:
     try:
         decoded: Any = msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return isinstance(decoded, dict)
