@@ -98,7 +98,7 @@ class TokenLedger:
             self._catch_up(state)
         self._fixed.set(system, tools)
         anchor = state.anchor if _holds(state) else None
-        self._learn(anchor)
+        self._learn(state, anchor)
         return self._reading(anchor)
 
     def _catch_up(self, state: ConversationState) -> bool:
@@ -136,10 +136,12 @@ class TokenLedger:
             self._last = message
             self._sums.append((self._sums[-1] if self._sums else 0) + self._last_parts.total)
 
-    def _learn(self, anchor: Anchor | None) -> None:
+    def _learn(self, state: ConversationState, anchor: Anchor | None) -> None:
         if anchor is None or anchor == self._anchor:
             return
         self._anchor = anchor
+        if state.messages[anchor.messages - 1].model != self.model:
+            return  # another model counted
         self._calibration.learn(
             self.model, estimated=self._until(anchor.messages), reported=anchor.tokens
         )
