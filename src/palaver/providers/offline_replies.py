@@ -135,7 +135,7 @@ def _reported(call: ToolCall | None, result: ToolResult) -> str:
         if kind == "calculate" and about and "=" not in text:
             return f"{about} = {text}"
         if kind == "time":
-            return f"{about}: {text}" if about else text
+            return f"{about}: {text}" if about and about not in text else f"It is {text}."
         return f"`{result.name}`{f' ({about})' if about else ''}: {text}"
     heading = f"`{result.name}`{f' ({about})' if about else ''}:"
     return f"{heading}\n\n{_block(text, as_is=kind in ('fetch', 'search_conversations'))}"
