@@ -91,9 +91,10 @@ class TurnDriver:
         self._timer = self._timer or loop.call_later(self._flush_s, self._start_flush)
 
     async def _stop_flushing(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._flush is not None:
             await asyncio.wait([self._flush])
             self._flush = None
+        # Last, because a flush that ends may have asked for another one.
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -6,6 +6,7 @@ serves.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from palaver import log
@@ -32,7 +33,7 @@ class StreamManager:
         self.bus = EventBus()
         self._clock, self._keep_s = clock, keep_s
         self._sessions: dict[TurnId, StreamSession] = {}
-        self._ended_at: dict[TurnId, float] = {}
+        self._ended_at: OrderedDict[TurnId, float] = OrderedDict()
         self._tasks: dict[TurnId, asyncio.Task[None]] = {}
 
     def start(self, session: StreamSession, drive: Drive) -> None:
@@ -86,13 +87,19 @@ class StreamManager:
         finally:
             del self._tasks[session.turn]
             self._ended_at[session.turn] = self._clock.monotonic()
+            self._ended_at.move_to_end(session.turn)
 
     def _forget_old(self) -> None:
-        horizon = self._clock.monotonic() - self._keep_s
-        for turn, ended_at in list(self._ended_at.items()):
+        now = self._clock.monotonic()
+        while self._ended_at:
+            turn, ended_at = next(iter(self._ended_at.items()))
+            if ended_at >= now - self._keep_s:
+                return  # they are in order of time, so that a busy minute costs nothing here
+            del self._ended_at[turn]
             session = self._sessions.get(turn)
             if session is None or turn in self._tasks:
-                self._ended_at.pop(turn)
-            elif session.is_ended and ended_at < horizon:
-                self._sessions.pop(turn)
-                self._ended_at.pop(turn)
+                continue
+            if session.is_ended:
+                del self._sessions[turn]
+            else:
+                self._ended_at[turn] = now  # held: to be looked at again
