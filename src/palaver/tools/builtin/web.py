@@ -8,6 +8,7 @@ decompressed here, in steps, so that a small answer cannot become a large one.
 """
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -170,7 +171,7 @@ class Web:
         """The last guard: no socket is made for an address that was not checked."""
         family, kind, protocol, _, target = info
         if why := self._refused(str(target[0])):
-            raise OSError(f"{target[0]} is not public ({why})")
+            raise OSError(errno.EACCES, f"{target[0]} is not public ({why})")
         return socket.socket(family, kind, protocol)
 
     async def _read(self, response: "aiohttp.ClientResponse", url: "URL") -> Fetched:
@@ -187,40 +188,45 @@ class Web:
 
     async def _body(self, response: "aiohttp.ClientResponse") -> tuple[bytes, bool]:
         limit = self._limits.bytes
-        unpack = _unpacker(response.headers.get("Content-Encoding", "").strip().lower())
+        unpacker = _Unpacker(response.headers.get("Content-Encoding", "").strip().lower())
         body = bytearray()
         async for chunk in response.content.iter_chunked(64 * 1024):
             try:
-                body += unpack(chunk, limit + 1 - len(body))
+                body += unpacker.unpack(chunk, limit + 1 - len(body))
             except zlib.error as error:
                 raise ToolExecutionError("the page's compression is damaged") from error
             if len(body) > limit:
                 return bytes(body[:limit]), True
-        return bytes(body), False
+        return bytes(body), not unpacker.is_complete
 
 
-def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
-    """`unpack(chunk, room)` gives at most `room` bytes; what is beyond them is never made."""
-    if encoding in ("", "identity"):
-        return lambda chunk, room: chunk[:room]
-    if encoding in ("gzip", "x-gzip"):
-        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress
-    if encoding == "deflate":
-        return _inflate()
-    raise ToolExecutionError(f"the page is packed in an unknown way: {encoding[:40]}")
+class _Unpacker:
+    """Undoes a Content-Encoding in steps: what is beyond the room is never made."""
 
+    def __init__(self, encoding: str) -> None:
+        if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise ToolExecutionError(f"the page is packed in an unknown way: {encoding[:40]}")
+        self._encoding = encoding
+        self._state: zlib._Decompress | None = None
 
-def _inflate() -> Callable[[bytes, int], bytes]:
-    """HTTP's `deflate` is zlib's format by the standard, and raw deflate by many servers."""
-    state: list[zlib._Decompress] = []
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing, as far as the packing tells."""
+        return self._state is None or self._state.eof
 
-    def unpack(chunk: bytes, room: int) -> bytes:
-        if not state:
-            is_zlib = chunk[:1] and chunk[0] & 0x0F == 8
-            state.append(zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS))
-        return state[0].decompress(chunk, room)
+    def unpack(self, chunk: bytes, room: int) -> bytes:
+        """At most `room` bytes of what `chunk` holds. Raises zlib.error."""
+        if self._encoding in ("", "identity"):
+            return chunk[:room]
+        if self._state is None:
+            self._state = zlib.decompressobj(self._window(chunk))
+        return self._state.decompress(chunk, room)
 
-    return unpack
+    def _window(self, start: bytes) -> int:
+        if self._encoding != "deflate":
+            return 16 + zlib.MAX_WBITS
+        # HTTP's `deflate` is zlib's format by the standard, and raw deflate by many servers.
+        return zlib.MAX_WBITS if start[0] & 0x0F == 8 else -zlib.MAX_WBITS
 
 
 def _pinned(addresses: Sequence[str]) -> "aiohttp.abc.AbstractResolver":

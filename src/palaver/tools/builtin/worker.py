@@ -19,6 +19,8 @@ _BREAKS = {
     *("ul", "ol", "dl", "dt", "dd", "table", "tr", "blockquote", "figure", "figcaption", "br"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "hr", "pre", "li", "address", "details", "summary"),
 }
+_KEPT_SPACE = "\ue000"
+"""Stands for a space within <pre> until lines have been stripped."""
 _VOID = {"br", "hr", "img", "input", "meta", "link", "source", "wbr", "area", "base", "col"}
 
 
@@ -91,15 +93,14 @@ class Page(html.parser.HTMLParser):
         if self._is_title:
             self.title += data
         elif not self._silent:
-            self._parts.append(data if self._pre else re.sub(r"\s+", " ", data))
+            kept = data.replace(" ", _KEPT_SPACE) if self._pre else re.sub(r"\s+", " ", data)
+            self._parts.append(kept)
 
     def text(self) -> str:
         """All of it, without trailing spaces and runs of empty lines."""
-        lines = [line.strip() if not self._pre else line.rstrip() for line in self._lines()]
-        return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-
-    def _lines(self) -> list[str]:
-        return "".join(self._parts).split("\n")
+        lines = [line.strip() for line in "".join(self._parts).split("\n")]
+        text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+        return text.replace(_KEPT_SPACE, " ")
 
 
 def read_page(task: dict[str, Any]) -> dict[str, Any]:
