@@ -221,7 +221,7 @@ async def test_a_cut_at_the_very_end(server: ProviderServer, talk: Talk) -> None
     assert isinstance(events[-1], TurnFailed)
 
 
-@pytest.mark.parametrize("fault", [Reset(3), Broken(3), Fail(Overloaded("busy"))])
+@pytest.mark.parametrize("fault", [Reset(5), Broken(5), Fail(Overloaded("busy"))])
 async def test_what_breaks_in_mid_stream(server: ProviderServer, talk: Talk, fault: Any) -> None:
     """A reset, a broken event, an error event: one typed error, the partial answer kept."""
     text = Say("some words in many pieces", piece=3)
