@@ -33,14 +33,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else exits.OK
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _misused(error)
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
-    except BrokenPipeError:
+    except (_NobodyReads, BrokenPipeError):
         return _nobody_reads()
     except Exception as error:  # noqa: BLE001 - the last place that can say it in one line
         return exits.report(error)
+
+
+def _misused(error: click.ClickException) -> int:
+    exits.say(f"palaver: {error.format_message()}")
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        exits.say(f"  `{context.command_path} --help` shows what there is.")
+    return error.exit_code
 
 
 def _survive_encodings() -> None:
@@ -100,8 +107,19 @@ _conversation = click.option(
 )
 
 
+class _NobodyReads(Exception):
+    """Standard output is closed."""
+
+
 class _Commands(click.Group):
     """Lists commands in the order in which people meet them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Click would answer a broken pipe with exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _NobodyReads from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """As they were added."""

@@ -68,7 +68,9 @@ def tokens(count: int) -> str:
     """A number of tokens, short."""
     if count < 1000:
         return str(count)
-    return f"{count / 1000:.1f}k" if count < 9950 else f"{count / 1000:.0f}k"
+    if count < 999_500:
+        return f"{count / 1000:.1f}k" if count < 9950 else f"{count / 1000:.0f}k"
+    return f"{count / 1e6:.1f}".removesuffix(".0") + "M"
 
 
 def dollars(cost: float | None) -> str:
