@@ -76,7 +76,9 @@ async def test_search_sees_the_caller_only(
 
     async def search(scope: Scope, query: str, limit: int) -> Sequence[Passage]:
         asked.append((scope, query, limit))
-        return [Passage(conversation="conv_9", title="Trip", role="user", text="to Oslo", at=86400)]
+        return [
+            Passage(conversation="conv_9", title="Trip", role="user", snippet="to Oslo", at=86400)
+        ]
 
     manager = ToolManager(builtin_tools(search=search))
     call = ToolCall(CallId("c"), "search_conversations", '{"query": "Oslo", "limit": 2}')

@@ -17,7 +17,7 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """One place in an earlier message that fits the query."""
 
     conversation: str
-    text: str
+    snippet: str
     title: str = ""
     role: str = ""
     at: float = 0.0
@@ -53,7 +53,7 @@ def conversation_search(search: Search) -> Tool:
 def _written(passage: Passage) -> str:
     day = f"{dt.datetime.fromtimestamp(passage.at, dt.UTC):%Y-%m-%d}" if passage.at else ""
     head = ", ".join(part for part in (passage.title, passage.role, day) if part)
-    text = passage.text
+    text = passage.snippet
     if len(text) > _EXCERPT_CHARS:
         text = text[:_EXCERPT_CHARS] + "…"
     return f"[{passage.conversation}{f': {head}' if head else ''}]\n{text}"
