@@ -6,10 +6,10 @@ format characters are dropped ("Zürich" = "zurich" = "ZÜRICH"). Compatibility 
 (full-width letters, ligatures, circled digits). Terms are cut at `TERM_CHARS`.
 
 **Scripts without spaces** (Chinese, Japanese, Thai, Lao, Khmer, Burmese, …; Korean too, because
-its particles stick to the words): each unbroken run is indexed as its overlapping pairs of
-characters, then its last character alone: 東京都 gives 東京 京都 都. A query run of two or
-more characters is the phrase of its pairs, found anywhere inside a run; a single one is a prefix,
-because every character of a run begins one of its terms.
+its particles stick to the words): each character is a term, and a run of them in a query is a
+phrase, which is found anywhere inside a run. (Pairs of characters, the usual choice, answer faster
+in libraries of millions; for pure Chinese their index measured 2.9 times the log, this one's 0.95.)
+As punctuation is no term, a phrase may span a full stop.
 
 **Queries** are text, never syntax. What stands between spaces becomes one phrase (`foo_bar.py`
 finds `foo bar py` in a row); all phrases must occur; the last word may be the beginning of one. A
@@ -98,7 +98,7 @@ def terms(text: str) -> list[str]:
 def _terms_of(piece: str) -> list[str]:
     if not _UNSPACED.match(piece):
         return [piece[:TERM_CHARS]]
-    return [piece[i : i + 2] for i in range(len(piece) - 1)] + [piece[-1]]
+    return list(piece)
 
 
 class Phrase(msgspec.Struct, frozen=True):
@@ -139,11 +139,7 @@ def parse_query(query: str) -> tuple[Phrase, ...]:
 def _phrase(folded: str, *, is_last: bool) -> Phrase:
     pieces = [piece for word in folded.split() for piece in _PIECES.findall(word)]
     found = [term for piece in pieces for term in _terms_of(piece)]
-    is_open = is_last
-    if _UNSPACED.match(pieces[-1]):
-        is_open = len(pieces[-1]) == 1
-        if not is_open:
-            found.pop()  # in the document the run may go on
+    is_open = is_last and not _UNSPACED.match(pieces[-1])
     return Phrase(tuple(found), tuple(pieces), is_open)
 
 
@@ -201,9 +197,10 @@ def _pattern(phrase: Phrase) -> str:
     parts = []
     for i, piece in enumerate(phrase.pieces):
         is_last = i == len(phrase.pieces) - 1
-        part = re.escape(piece[:TERM_CHARS] if not _UNSPACED.match(piece) else piece)
-        if not _UNSPACED.match(piece):
-            part = f"(?<!{inside}){part}"
+        if _UNSPACED.match(piece):
+            part = "\\s*".join(map(re.escape, piece))
+        else:
+            part = f"(?<!{inside}){re.escape(piece[:TERM_CHARS])}"
             if len(piece) > TERM_CHARS:
                 part += f"{inside}*"
             elif not (phrase.open and is_last):
