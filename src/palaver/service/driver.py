@@ -91,10 +91,13 @@ class TurnDriver:
         self._timer = self._timer or loop.call_later(self._flush_s, self._start_flush)
 
     async def _stop_flushing(self) -> None:
-        if self._flush is not None:
-            await asyncio.wait([self._flush])
-            self._flush = None
-        # Last, because a flush that ends may have asked for another one.
-        if self._timer is not None:
-            self._timer.cancel()
+        # Again and again, because a flush that ends may have asked for another one.
+        while self._timer is not None or self._flush is not None:
+            timer, flush = self._timer, self._flush
             self._timer = None
+            if timer is not None:
+                timer.cancel()
+            if flush is not None:
+                await asyncio.wait([flush])
+            if self._flush is flush:
+                self._flush = None
