@@ -318,3 +318,14 @@ async def test_a_conversation_moves_from_wire_to_wire(server: ProviderServer) ->
             path.append((await conversation.say(f"over {wire}")).text)
     assert path == ["Look.Done."] * 3
     assert {r.error for r in server.journal} == {""}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_unstorable_text_of_a_model_is_flagged(server: ProviderServer, wire: str) -> None:
+    """A NUL in an answer becomes U+FFFD, and the message says so."""
+    server.script(["a\x00b"])
+    model = model_of(wire, server, Clocks())
+    async with palaver.open(":memory:", model=model) as manager:
+        conversation = await manager.create()
+        assert (await conversation.say("?")).text == "a\ufffdb"
+    assert conversation.messages[-1].flags == (Flag.SANITISED,)

@@ -225,8 +225,9 @@ class _Turn:
         reported = self._usage_reported(usage)
         if not finished.content:  # nothing to add behind tool results: the model had no more to say
             return self._completed((made,), (reported,), finished.stop)
+        flags = (Flag.SANITISED,) if finished.sanitised else ()
         message = self._message(
-            state, finished.content, finished.stop, native_id=finished.native_id
+            state, finished.content, finished.stop, native_id=finished.native_id, flags=flags
         )
         facts: list[Event] = [MessageAdded(message, self._turn), made]
         ready = {c.id for c in message.tool_calls} & self._integrator.results.keys()

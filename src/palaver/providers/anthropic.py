@@ -6,6 +6,8 @@ reads answers (`anthropic_answer`) and leaves connections and clocks to the tran
 
 from collections.abc import AsyncIterator, Sequence
 
+from msgspec.structs import replace
+
 from palaver.domain.errors import PalaverError, ProtocolViolation, StreamTruncated
 from palaver.domain.messages import Block
 from palaver.domain.values import Usage
@@ -174,11 +176,4 @@ class AnthropicStream:
         return events
 
     def _finished(self, finished: Finished) -> Finished:
-        return Finished(
-            finished.content,
-            finished.stop,
-            finished.usage,
-            native_id=finished.native_id,
-            request_id=self.request_id,
-            model=finished.model,
-        )
+        return replace(finished, request_id=self.request_id)

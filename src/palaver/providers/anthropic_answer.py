@@ -69,6 +69,7 @@ class AnthropicAnswer:
         self._stop: str | None = None
         self._usage: Usage | None = None
         self._native_id = self._model = ""
+        self._sanitised = False
         self._run: list[str] = []
         """Pieces for `_run_block` that no event has said yet."""
         self._run_block: _Open | None = None
@@ -239,7 +240,8 @@ class AnthropicAnswer:
             block.held = ""
             if text and "\ud800" <= text[-1] <= "\udbff":
                 text, block.held = text[:-1], text[-1]
-        text = clean(text)[0]
+        text, lost = clean(text)
+        self._sanitised = self._sanitised or lost
         if not text:
             return
         self.has_news = True
@@ -257,6 +259,7 @@ class AnthropicAnswer:
             return
         if block.held:
             block.held = ""
+            self._sanitised = True
             self._say(block, "\ufffd")
         block.done = True
         block.finished = _finished(block)
@@ -284,7 +287,12 @@ class AnthropicAnswer:
             raise ProtocolViolation("the message ended without content and without a reason")
         stop = wire.stop_reason(self._stop)
         self.finished = Finished(
-            content, stop, self._usage, native_id=self._native_id, model=self._model
+            content,
+            stop,
+            self._usage,
+            native_id=self._native_id,
+            model=self._model,
+            sanitised=self._sanitised,
         )
 
 

@@ -59,8 +59,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
-    """One call. `messages` is valid history: every call answered, tool messages behind their calls.
-    """
+    """One call. `messages` is valid history: each call answered by the message behind it."""
 
     messages: Sequence[Message]
     system: str = ""
@@ -122,6 +121,8 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     model: str = ""
     """The provider's name for the model that answered, which may be more exact than the asked one.
     """
+    sanitised: bool = False
+    """Whether characters that cannot be stored were replaced by U+FFFD."""
 
 
 ModelEvent: TypeAlias = (

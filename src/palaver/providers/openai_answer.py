@@ -60,11 +60,12 @@ class Assembler(Protocol):
 class Growing:
     """A text that grows by deltas. Half a surrogate pair waits for its other half."""
 
-    __slots__ = ("_half", "_pieces")
+    __slots__ = ("_half", "_pieces", "sanitised")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._half = ""
+        self.sanitised = False
 
     def __bool__(self) -> bool:
         return bool(self._pieces or self._half)
@@ -73,12 +74,14 @@ class Growing:
         """What `text` adds to the storable text. `halves`: this stream splits characters."""
         if "\x00" in text:
             text = text.replace("\x00", REPLACEMENT)
+            self.sanitised = True
         if halves:
             text = self._half + text
             self._half = ""
             if text and "\ud800" <= text[-1] <= "\udbff":
                 text, self._half = text[:-1], text[-1]
-            text = clean(text)[0]
+            text, lost = clean(text)
+            self.sanitised = self.sanitised or lost
         if text:
             self._pieces.append(text)
         return text
@@ -88,6 +91,7 @@ class Growing:
         if not self._half:
             return ""
         self._half = ""
+        self.sanitised = True
         self._pieces.append(REPLACEMENT)
         return REPLACEMENT
 

@@ -296,6 +296,7 @@ class ChatAssembler:
                 self._native_id,
                 self._request_id(),
                 self._model,
+                self._text.sanitised or self._refusal.sanitised or self._thinking.sanitised,
             )
         )
 

@@ -64,6 +64,12 @@ class _Slot:
         self.blocks: tuple[Block, ...] | None = None
         """What the item is, once it is done."""
 
+    @property
+    def sanitised(self) -> bool:
+        """Whether any of its text lost a character that cannot be stored."""
+        grown = (*self.texts.values(), *self.refusals.values(), self.thinking)
+        return any(text.sanitised for text in grown)
+
     def growing(self) -> tuple[Block, ...]:
         """What can be said of the item before it is done."""
         if self.call is not None:
@@ -313,6 +319,7 @@ class ResponsesAssembler:
                 response.id or self._native_id,
                 self._request_id(),
                 response.model or self._model,
+                any(slot.sanitised for slot in self._slots.values()),
             )
         )
 
