@@ -147,10 +147,12 @@ def search(
     if not phrases:
         return ()
     rows = connection.execute(
-        "SELECT f.id, c.id, c.metadata FROM (SELECT rowid AS id, rank AS score FROM search"
-        " WHERE search MATCH ? AND rowid BETWEEN ? AND ? AND rowid >> 32 IN"
+        "SELECT f.id, c.id, c.metadata FROM (SELECT s.event AS id, rank AS score FROM search"
+        # In this order: the index first, then what each row id in it stands for.
+        " CROSS JOIN search_events s ON s.id = search.rowid"
+        " WHERE search MATCH ? AND s.event BETWEEN ? AND ? AND s.event >> 32 IN"
         " (SELECT key FROM conversations WHERE tenant_id = ?)"
-        " ORDER BY rank, rowid DESC LIMIT ?) f"
+        " ORDER BY rank, s.event DESC LIMIT ?) f"
         " JOIN events e ON e.id = f.id JOIN conversations c ON c.key = f.id >> 32"
         " ORDER BY f.score, e.at DESC, e.id DESC LIMIT ?",
         (fts_expression(phrases), first, last, scope.tenant, size + _RANKED, size),

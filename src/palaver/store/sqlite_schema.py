@@ -80,9 +80,14 @@ CREATE TABLE runs (
   body BLOB NOT NULL
 );
 CREATE VIRTUAL TABLE search USING fts5 (
-  terms,  -- as search_text cuts them; row id: the fact's
+  terms,  -- as search_text cuts them
   content = '', contentless_delete = 1, tokenize = 'ascii'
 );
+CREATE TABLE search_events (
+  id INTEGER PRIMARY KEY,  -- row id in search; small and dense, for every posting holds one
+  event INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX search_events_by_event ON search_events (event);
 """
 
 MIGRATIONS = (_FIRST,)

@@ -230,9 +230,10 @@ def write_facts(
             (first + i, kinds.key(connection, fact.kind), fact.version, at_ms, fact.body),
         )
         if fact.terms:
+            connection.execute("INSERT INTO search_events (event) VALUES (?)", (first + i,))
             connection.execute(
                 "INSERT INTO search (rowid, terms) VALUES (?, ?)",
-                (first + i, " ".join(fact.terms)),
+                (connection.last_insert_rowid(), " ".join(fact.terms)),
             )
     last = log.seq + len(batch.facts)
     change = batch.change
@@ -315,10 +316,13 @@ def delete(connection: apsw.Connection, scope: Scope, conversation: Conversation
             _delete_rows(connection, "runs", turn)
         connection.execute("DELETE FROM turns WHERE conversation = ?", (key,))
         connection.execute("DELETE FROM snapshots WHERE conversation = ?", (key,))
+        events = (key << NUMBER_BITS, (key << NUMBER_BITS) + NUMBERS)
         connection.execute(
-            "DELETE FROM search WHERE rowid BETWEEN ? AND ?",
-            (key << NUMBER_BITS, (key << NUMBER_BITS) + NUMBERS),
+            "DELETE FROM search WHERE rowid IN"
+            " (SELECT id FROM search_events WHERE event BETWEEN ? AND ?)",
+            events,
         )
+        connection.execute("DELETE FROM search_events WHERE event BETWEEN ? AND ?", events)
         _delete_rows(connection, "events", key)
         connection.execute("DELETE FROM conversations WHERE key = ?", (key,))
     finally:
