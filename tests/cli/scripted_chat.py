@@ -1,12 +1,17 @@
 """A chat with a scripted model and two tools, as a program: what the terminal tests drive."""
 
+import argparse
 import asyncio
+import fcntl
+import os
 import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from palaver import ExecutionContext, tool, wiring
 from palaver.cli.chat import ChatOptions, run_chat
+from palaver.cli.main import _survive_encodings
 from palaver.cli.opening import Opened, Wanted
 from palaver.domain.messages import Role
 from palaver.providers.base import ModelRequest
@@ -82,8 +87,23 @@ async def opener(wanted: Wanted) -> AsyncIterator[Opened]:
         yield Opened(m, model.name)
 
 
+def take_terminal() -> None:
+    """Standard input becomes the controlling terminal, so that Ctrl-C is a signal."""
+    if sys.stdin.isatty() and os.getsid(0) == os.getpid():
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def options() -> ChatOptions:
+    """`--yes`, `--db PATH`, `--conversation ID`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--yes", action="store_true")
+    parser.add_argument("--db")
+    parser.add_argument("--conversation", default="")
+    given, _ = parser.parse_known_args()
+    return ChatOptions(wanted=Wanted(db=given.db), conversation=given.conversation, allow=given.yes)
+
+
 if __name__ == "__main__":
-    conversation = sys.argv[2] if len(sys.argv) > 2 else ""
-    db = sys.argv[1] if len(sys.argv) > 1 else None
-    options = ChatOptions(wanted=Wanted(db=db), conversation=conversation)
-    sys.exit(run_chat(options, opener=opener))
+    _survive_encodings()
+    take_terminal()
+    sys.exit(run_chat(options(), opener=opener))
