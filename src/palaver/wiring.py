@@ -251,7 +251,7 @@ async def open(
     found = environment or read_environment()
     if settings is not None:
         found = replace(found, settings=settings)
-    log.configure(found.log or None, level=found.log_level)
+    log.configure(found.log or None, level=found.log_level, secrets=found.keys.values())
     models = Models(found, default=model or found.model)
     models(models.default)  # a wrong name or a missing key is said now, not at the first message
     store, blobs = await _stores(path, found, store, blobs)

@@ -65,6 +65,8 @@ _CODES: dict[str, Kind] = {
     "overloaded_error": Overloaded,
     "overloaded": Overloaded,
     "engine_overloaded": Overloaded,
+    "server_is_overloaded": Overloaded,
+    "slow_down": Overloaded,
     "slow_down": Overloaded,
     "unavailable": Overloaded,
     "service_unavailable": Overloaded,
@@ -146,6 +148,8 @@ _SECRET = re.compile(
     r"|(?<=bearer )[A-Za-z0-9._~+/\-]{8,}=*",
     re.IGNORECASE,
 )
+_SECRET_CHARS = 8
+"""Shorter ones are no keys (loopback servers take any), and would blank parts of words."""
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
 _SOON = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)", re.IGNORECASE)
@@ -233,7 +237,7 @@ def person_text(text: str, *, hidden: Iterable[str] = ()) -> str:
         title = _TITLE.search(text)
         text = html.unescape(title[1] if title else _TAG.sub(" ", text))
     for secret in hidden:
-        if secret:
+        if len(secret) >= _SECRET_CHARS:
             text = text.replace(secret, "…")
     text = " ".join(_SECRET.sub("…", clean(text)[0]).split())
     return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"

@@ -7,8 +7,10 @@ from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.errors import NotFound, PalaverError
-from palaver.domain.events import Event
+from palaver.domain.events import Event, MessageAdded
 from palaver.domain.ids import BlobId, MessageId, TurnId
+from palaver.domain.messages import Flag, Message, Role, StopReason, Text
+from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, TurnCancelled, TurnInterrupted
 from palaver.domain.values import Scope, TurnOutcome, Usage
@@ -25,6 +27,7 @@ from palaver.settings import Settings
 from palaver.store.base import BlobStore, ConversationStore, RunRow, TurnRecord
 from palaver.streams.follow import follow_stored
 from palaver.streams.manager import StreamManager
+from palaver.streams.partial import unfinished_message
 from palaver.streams.session import Numbered, StreamSession
 from palaver.system import new_id
 from palaver.tools.manager import ToolManager
@@ -145,10 +148,32 @@ class TurnRunner:
         if opened is None or opened.id != record.id or opened.held is not None:
             return False
         session = await self.session(states, record.id)
-        facts = close_turn(states.state, record.id, TurnOutcome.INTERRUPTED, why=PROGRAM_STOPPED)
+        said = await self._said_before(states.state, record)
+        state = states.state if said is None else apply(states.state, said)
+        closing = close_turn(state, record.id, TurnOutcome.INTERRUPTED, why=PROGRAM_STOPPED)
+        facts = closing if said is None else (said, *closing)
         await self._end(states, session, facts, TurnInterrupted(record.id))
         log.get("recovery").info("turn_interrupted", turn=record.id)
         return True
+
+    async def _said_before(
+        self, state: ConversationState, record: TurnRecord
+    ) -> MessageAdded | None:
+        """The partial message that clients have seen and the log does not hold yet."""
+        rows = await self._store.read_run(self._scope, record.id)
+        found = None if state.pending_calls else unfinished_message(rows)
+        if found is None:
+            return None
+        message = Message(
+            Role.ASSISTANT,
+            (Text(found.text),),
+            MessageId(new_id("msg")),
+            parent=state.messages[-1].id,
+            model=found.model,
+            stop=StopReason.ABORTED,
+            flags=(Flag.PARTIAL,),
+        )
+        return MessageAdded(message, record.id)
 
     async def _end(
         self,

@@ -1,0 +1,40 @@
+"""A program that is killed in the middle: `python -m tests.service.crashing DATABASE STAGE`."""
+
+import asyncio
+import sys
+
+import palaver
+from palaver import ExecutionContext, tool
+from palaver.testing import Call, Pause, Say, ScriptedModel
+
+
+@tool(effect="effect", needs_approval=False)
+async def pay(context: ExecutionContext) -> str:
+    """Pay, and never come back."""
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+    return "paid"
+
+
+async def main(path: str, stage: str) -> None:
+    """Get to the stage, say so, and wait for the end."""
+    never = asyncio.Event()
+    scripts = {
+        "accepted": [[Pause(until=never)]],
+        "speaking": [[Say("Half of an answer"), Pause(until=never)]],
+        "paying": [[Say("I pay."), Call("pay")]],
+    }
+    async with palaver.open(path, model=ScriptedModel(scripts[stage]), tools=[pay]) as manager:
+        conversation = await manager.create()
+        session = await conversation.start("go on")
+        said = ""
+        async for event in session.events():
+            said += event.text if isinstance(event, palaver.TextDelta) else ""
+            ready = {"accepted": not said, "speaking": said == "Half of an answer"}
+            if ready.get(stage):
+                await asyncio.sleep(0.2)  # the deltas are on disk within 50 ms
+                print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2]))

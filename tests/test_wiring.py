@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+import palaver
+from palaver.domain.errors import ConfigurationError
+from palaver.testing import ScriptedModel
+from palaver.wiring import Environment, Models, read_environment
+
+
+def environment(tmp_path: Path, toml: str = "", **variables: str) -> Environment:
+    (tmp_path / "palaver.toml").write_text(toml)
+    return read_environment({"PALAVER_HOME": str(tmp_path), **variables})
+
+
+def test_without_a_key_the_offline_responder_answers(tmp_path: Path) -> None:
+    """Nothing has to be configured."""
+    assert environment(tmp_path).model == "offline"
+
+
+@pytest.mark.parametrize(
+    "variables, model",
+    [
+        ({"ANTHROPIC_API_KEY": "a"}, "anthropic:claude-sonnet-4-5"),
+        ({"OPENAI_API_KEY": "o"}, "openai:gpt-5-mini"),
+        ({"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o"}, "anthropic:claude-sonnet-4-5"),
+        ({"ANTHROPIC_API_KEY": " "}, "offline"),
+        ({"ANTHROPIC_API_KEY": "a", "PALAVER_MODEL": "offline"}, "offline"),
+    ],
+)
+def test_a_key_chooses_its_provider(tmp_path: Path, variables: dict[str, str], model: str) -> None:
+    """The first provider with a key is used unless a model is named."""
+    assert environment(tmp_path, **variables).model == model
+
+
+def test_settings_come_from_the_file(tmp_path: Path) -> None:
+    """Groups and names as in `palaver.settings`; the rest keeps its default."""
+    found = environment(tmp_path, 'model = "offline"\n[settings.clocks]\nturn_s = 5.0\n')
+    assert found.settings.clocks.turn_s == 5.0
+    assert found.settings.clocks.connect_s == 5.0
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "modle = 'x'",
+        "[settings.clock]\nturn_s = 1",
+        "[settings.clocks]\nturn = 1",
+        "[settings.clocks]\nturn_s = 'long'",
+        "not toml",
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, toml: str) -> None:
+    """A wrong name or value is an error that says which."""
+    with pytest.raises(ConfigurationError):
+        environment(tmp_path, toml)
+
+
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    """PALAVER_CONFIG is not silently ignored."""
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        environment(tmp_path, PALAVER_CONFIG=str(tmp_path / "nowhere.toml"))
+
+
+@pytest.mark.parametrize("name", ["nonsense", "anthropic:", "anthropic:x", "openai:x", "foo:bar"])
+def test_a_model_that_cannot_be_used_says_why(tmp_path: Path, name: str) -> None:
+    """Unknown providers, missing names, missing keys: each with what to do."""
+    models = Models(environment(tmp_path), default="offline")
+    with pytest.raises(ConfigurationError) as caught:
+        models(name)
+    assert caught.value.hint
+
+
+def test_an_address_needs_no_key(tmp_path: Path) -> None:
+    """A compatible server on one's own machine takes any key."""
+    found = environment(tmp_path, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    assert Models(found, default="offline")("openai:local").name == "openai:local"
+
+
+def test_keys_are_not_shown(tmp_path: Path) -> None:
+    """Neither the environment nor a model shows a key when it is printed."""
+    found = environment(tmp_path, ANTHROPIC_API_KEY="sk-canary-1234567890")
+    model = Models(found, default="offline")("anthropic:claude-sonnet-4-5")
+    assert "canary" not in repr(found) + repr(model) + str(vars(model).keys())
+
+
+async def test_a_wrong_model_is_said_when_opening(tmp_path: Path) -> None:
+    """Not at the first message."""
+    with pytest.raises(ConfigurationError):
+        async with palaver.open(tmp_path / "x.db", model="nonsense"):
+            pass
+
+
+async def test_builtin_tools_give_way_to_ones_own(tmp_path: Path) -> None:
+    """A tool of the same name replaces the built-in one."""
+
+    @palaver.tool(effect="read")
+    async def calculator(expression: str) -> str:
+        """Mine."""
+        return "42"
+
+    async with palaver.open(
+        ":memory:", model=ScriptedModel(), tools=[calculator], builtin_tools=True
+    ) as manager:
+        assert manager.tools.get("calculator").description == "Mine."
+        assert manager.tools.get("current_time")
