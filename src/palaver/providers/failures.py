@@ -67,7 +67,6 @@ _CODES: dict[str, Kind] = {
     "engine_overloaded": Overloaded,
     "server_is_overloaded": Overloaded,
     "slow_down": Overloaded,
-    "slow_down": Overloaded,
     "unavailable": Overloaded,
     "service_unavailable": Overloaded,
     "capacity_exceeded": Overloaded,
