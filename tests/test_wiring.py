@@ -103,4 +103,4 @@ async def test_builtin_tools_give_way_to_ones_own(tmp_path: Path) -> None:
         ":memory:", model=ScriptedModel(), tools=[calculator], builtin_tools=True
     ) as manager:
         assert manager.tools.get("calculator").description == "Mine."
-        assert manager.tools.get("current_time")
+        assert manager.tools.get("current_time").name == "current_time"

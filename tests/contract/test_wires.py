@@ -34,7 +34,7 @@ from palaver.providers.base import ModelInfo
 from palaver.settings import Clocks, RetrySettings, Settings
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
-from palaver.testing import Call, Cut, Fail, Pause, Say, Think, valid_history
+from palaver.testing import Call, Cut, Fail, Line, Pause, Say, Think, valid_history
 from palaver.testing.provider_server import (
     Answer,
     Broken,
@@ -91,7 +91,7 @@ async def talk(request: Any, server: ProviderServer) -> AsyncIterator[Talk]:
             options.setdefault("settings", ONCE)
             door = palaver.open(":memory:", model=model, **options)
             manager = await stack.enter_async_context(door)
-            begin.manager = manager
+            begin.manager = manager  # type: ignore[attr-defined]
             return await manager.create(reasoning="medium")
 
         yield begin
@@ -147,7 +147,7 @@ async def test_three_parallel_calls(server: ProviderServer, talk: Talk) -> None:
 
 async def test_reasoning_returns_unchanged(server: ProviderServer, talk: Talk) -> None:
     """The server accepts only proofs that it issued, for exactly the text that it thought."""
-    thinking = [Think("Let me think. 思考"), Call("weather", {"city": "Oslo"})]
+    thinking: list[Line] = [Think("Let me think. 思考"), Call("weather", {"city": "Oslo"})]
     server.script([thinking, [Think("More."), Say("Sunny.")], "Again."])
     conversation = await talk(tools=[weather])
     reply = await conversation.say("weather?")
@@ -163,7 +163,7 @@ async def test_abort_in_mid_text(server: ProviderServer, talk: Talk) -> None:
     server.script([[Say("Once upon a time"), Pause(until=asyncio.Event())], "Fine."])
     conversation = await talk()
     session = await conversation.start("story")
-    text = ""
+    text, cancelled_at = "", 0.0
     async for event in session.events():
         text += event.text if isinstance(event, TextDelta) else ""
         if text == "Once upon a time":
@@ -225,7 +225,7 @@ async def test_a_cut_at_the_very_end(server: ProviderServer, talk: Talk) -> None
 async def test_what_breaks_in_mid_stream(server: ProviderServer, talk: Talk, fault: Any) -> None:
     """A reset, a broken event, an error event: one typed error, the partial answer kept."""
     text = Say("some words in many pieces", piece=3)
-    broken = [text, fault] if isinstance(fault, Fail) else Reply([text], (fault,))
+    broken: Any = [text, fault] if isinstance(fault, Fail) else Reply([text], (fault,))
     server.script([broken, "Whole."])
     conversation = await talk()
     with pytest.raises(ProviderError):
@@ -303,8 +303,8 @@ async def test_a_schema(server: ProviderServer, talk: Talk) -> None:
 
 async def test_a_conversation_moves_from_wire_to_wire(server: ProviderServer) -> None:
     """Calls, results and reasoning of one provider are valid history for the next one."""
-    turns = [[Think("hm"), Say("Look."), Call("weather", {"city": n})] for n in "abc"]
-    server.script([line for turn in turns for line in (turn, "Done.")])
+    look: list[Line] = [Think("hm"), Say("Look."), Call("weather", {"city": "Rome"})]
+    server.script([look, "Done."] * 3)
     path: list[str] = []
     store, blobs, identity = MemoryStore(), MemoryBlobStore(), ""
     async with AsyncExitStack() as stack:

@@ -5,7 +5,7 @@ import sys
 
 import palaver
 from palaver import ExecutionContext, tool
-from palaver.testing import Call, Pause, Say, ScriptedModel
+from palaver.testing import Call, Line, Pause, Say, ScriptedModel
 
 
 @tool(effect="effect", needs_approval=False)
@@ -19,7 +19,7 @@ async def pay(context: ExecutionContext) -> str:
 async def main(path: str, stage: str) -> None:
     """Get to the stage, say so, and wait for the end."""
     never = asyncio.Event()
-    scripts = {
+    scripts: dict[str, list[list[Line]]] = {
         "accepted": [[Pause(until=never)]],
         "speaking": [[Say("Half of an answer"), Pause(until=never)]],
         "paying": [[Say("I pay."), Call("pay")]],

@@ -2,6 +2,7 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import palaver
 from palaver import Conversation, StopReason, TurnInterrupted
@@ -61,13 +62,13 @@ async def test_the_reader_of_a_killed_turn_gets_its_end(tmp_path: Path) -> None:
     await killed(path, "speaking")
     async with palaver.open(path, model=ScriptedModel()) as manager:
         conversation = await manager.find("last")
-        (turn,) = {f.event.turn for f in await facts(manager, conversation) if f is not None}
+        (turn,) = {f.event.turn for f in await facts(manager, conversation)}
         events = [n async for n in conversation.follow(turn)]
     assert [n.number for n in events] == list(range(1, len(events) + 1))
     assert isinstance(events[-1].event, TurnInterrupted)
 
 
-async def facts(manager: palaver.ConversationManager, conversation: Conversation) -> list:
+async def facts(manager: palaver.ConversationManager, conversation: Conversation) -> list[Any]:
     read = await manager.store.read(palaver.Scope(), conversation.id)
     return [f for f in read if hasattr(f.event, "turn")]
 
