@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from palaver import ExecutionContext, tool, wiring
+from palaver.cli.ask import AskOptions, run_ask
 from palaver.cli.chat import ChatOptions, run_chat
+from palaver.cli.exits import report
 from palaver.cli.main import _survive_encodings
 from palaver.cli.opening import Opened, Wanted
-from palaver.domain.messages import Role
+from palaver.domain.messages import Role, StopReason
 from palaver.providers.base import ModelRequest
-from palaver.testing import Call, Pause, Say, ScriptedModel, Think
+from palaver.testing import Call, Pause, Say, ScriptedModel, Stop, Think
 from palaver.testing.script import Line
 
 TABLE = """## Cities
@@ -75,6 +77,10 @@ def answer(request: ModelRequest) -> Line | Sequence[Line]:
             Call("look_up", {"city": "Oslo"}),
             Call("look_up", {"city": "Atlantis"}),
         ]
+    if "limit" in text:
+        return ["It was", Stop(StopReason.MAX_TOKENS)]
+    if "json" in text:
+        return ['{"city": "Oslo"}']
     if "evil" in text:
         return ["be\x1b]0;owned\x07fore\x1b[2Jafter\r\nnext"]
     return [f"You said: {text}"]
@@ -93,17 +99,28 @@ def take_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def options() -> ChatOptions:
-    """`--yes`, `--db PATH`, `--conversation ID`."""
+def main() -> int:
+    """A chat, or with `--ask TEXT` one question."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--yes", action="store_true")
     parser.add_argument("--db")
     parser.add_argument("--conversation", default="")
-    given, _ = parser.parse_known_args()
-    return ChatOptions(wanted=Wanted(db=given.db), conversation=given.conversation, allow=given.yes)
+    parser.add_argument("--ask")
+    parser.add_argument("--schema", default="")
+    given = parser.parse_args()
+    wanted = Wanted(db=given.db)
+    if given.ask is None:
+        chat = ChatOptions(wanted=wanted, conversation=given.conversation, allow=given.yes)
+        return run_chat(chat, opener=opener)
+    asked = AskOptions(wanted=wanted, prompt=given.ask, schema=given.schema, allow=given.yes)
+    return run_ask(asked, opener=opener)
 
 
 if __name__ == "__main__":
     _survive_encodings()
     take_terminal()
-    sys.exit(run_chat(options(), opener=opener))
+    try:
+        code = main()
+    except Exception as error:
+        code = report(error)
+    sys.exit(code)

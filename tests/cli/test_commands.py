@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -151,10 +152,49 @@ def test_ask_prints_events_as_lines(palaver: Palaver) -> None:
     assert "391" in "".join(event.get("text", "") for event in events)
 
 
+SCHEMA = '{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}'
+
+
+@pytest.mark.parametrize(
+    "arguments,code,out",
+    [
+        (["hello"], exits.OK, "You said: hello"),
+        (["limit"], exits.CUT, "It was"),
+        (["mail"], exits.DENIED, "did not allow"),
+        (["mail", "--yes"], exits.OK, "sent to bob"),
+        (["json", "--schema", SCHEMA], exits.OK, '"city": "Oslo"'),
+        (["hello", "--schema", SCHEMA], exits.FAILED, ""),
+    ],
+)
+def test_ask_tells_how_it_ended(
+    palaver: Palaver, arguments: list[str], code: int, out: str
+) -> None:
+    """The exit code says what became of the question."""
+    done = palaver("--ask", *arguments, program=(str(SCRIPTED),))
+    assert done.returncode == code, done.stderr
+    assert out in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupting_ask_keeps_what_came(home: Path) -> None:
+    """Ctrl-C ends the turn, the part that came stays on standard output, the exit code is 130."""
+    command = [sys.executable, str(SCRIPTED), "--ask", "slow"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(11) == b"word0 word1"
+        process.send_signal(signal.SIGINT)
+        assert b"word199" not in process.stdout.read()
+        assert b"the partial answer is kept" in process.stderr.read()
+    assert process.returncode == exits.INTERRUPTED
+
+
 def test_ask_survives_foreign_encodings(palaver: Palaver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the locale cannot write a character, a question mark stands for it."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    done = palaver("chat", program=(str(SCRIPTED),), stdin="漢字 é\n")
+    done = palaver(program=(str(SCRIPTED),), stdin="漢字 é\n")
     assert done.returncode == 0
     assert "You said: " in done.stdout
 

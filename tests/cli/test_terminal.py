@@ -100,7 +100,9 @@ def test_a_chat_on_a_terminal(tmp_path: Path) -> None:
         person.type("look\r")
         person.sees("Let me look.", "look_up Oslo")
         person.type("typed ahead\r")
-        person.sees("└ Oslo: rain", "failed", "no such city", "The tool said", "You said: typed ah")
+        person.sees(
+            "└ Oslo: rain", "failed", "no such city", "The tool said", "said: typed ahead", "›"
+        )
         person.type("nonsense\x03sense\r")
         person.sees("You said: sense", "›")
         person.type("/tools\r")

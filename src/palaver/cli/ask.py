@@ -127,8 +127,8 @@ class _Ask:
     async def run(self, said: str, opener: Any) -> int:
         """Open, ask, show; the exit code."""
         async with opener(self._options.wanted) as service:
-            conversation = await self._conversation(service)
             blocks = [await self._attached(service, path) for path in self._options.attach]
+            conversation = await self._conversation(service)
             message = (*blocks, Text(said)) if blocks else said
             session = await conversation.start(message, on_busy="queue", output=self._shape)
             async with self._screen.live():

@@ -78,7 +78,7 @@ async def _on_terminal(options: ChatOptions, interrupts: Interrupts, opener: Ope
         begin = _talk_on_terminal(opening, prompt, options, interrupts)
         # Where there is something to show before the prompt, the prompt waits.
         talk = await begin() if options.conversation else None
-        await _converse(prompt, begin, talk)
+        await _converse(prompt, begin, talk, interrupts)
         opening.cancel()
         warming.cancel()
     return OK
@@ -132,14 +132,23 @@ def _talk_on_terminal(
     return begin
 
 
-async def _converse(source: Input, begin: "Begin", talk: "Talk | None") -> "Talk | None":
+async def _converse(
+    source: Input, begin: "Begin", talk: "Talk | None", interrupts: Interrupts
+) -> None:
     """The loop. The talk begins with the first line, so that the prompt waits for nothing."""
-    while (talk is None or not talk.is_over) and (line := await source.message()) is not None:
-        talk = talk or await begin()
-        await talk.take(line)
+    while talk is None or not talk.is_over:
+        with interrupts.calling(_nothing):  # a Ctrl-C that comes just behind a turn
+            line = await source.message()
+            if line is None:
+                break
+            talk = talk or await begin()
+            await talk.take(line)
     if talk is not None:
         await talk.end()
-    return talk
+
+
+def _nothing() -> None:
+    """There is nothing to stop."""
 
 
 # In plain text.

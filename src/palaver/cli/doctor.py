@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from palaver.wiring import Environment
 
 PACKAGES = (
-    "aiohttp apsw click genai-prices jsonschema msgspec platformdirs prompt-toolkit rich structlog"
-).split()
+    *("aiohttp", "apsw", "click", "genai-prices", "jsonschema", "msgspec", "platformdirs"),
+    *("prompt-toolkit", "rich", "structlog"),
+)
 PUBLIC = {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com"}
 CONNECT_S = 2.0
 LOW_BYTES = 200 * 1024 * 1024
