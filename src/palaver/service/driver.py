@@ -33,8 +33,9 @@ class TurnDriver:
     ) -> None:
         self._states, self._store, self._scope = states, store, scope
         self._session, self._flush_s = session, flush_s
-        self._timer: asyncio.TimerHandle | None = None
         self._flush: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+        """Held while rows are on their way: rows of a run log must follow each other."""
 
     async def drive(self, emissions: AsyncIterator[Emission]) -> None:
         """Run the turn until it ends or is held. Failures of the store end it, and are shown."""
@@ -55,49 +56,40 @@ class TurnDriver:
             await self._stop_flushing()
 
     async def _commit(self, commit: Commit) -> None:
-        await self._stop_flushing()
-        rows = self._session.unwritten(commit.shown)
-        run = (self._session.turn, rows) if rows else None
-        await self._states.dispatch(RecordFacts(commit.facts), run=run)
-        self._session.error = commit.error
-        self._session.publish(commit.shown)
-        self._session.written(self._session.last)
+        async with self._writing:
+            rows = self._session.unwritten(commit.shown)
+            run = (self._session.turn, rows) if rows else None
+            await self._states.dispatch(RecordFacts(commit.facts), run=run)
+            self._session.error = commit.error
+            self._session.publish(commit.shown)
+            self._session.written(self._session.last)
 
     def _flush_later(self) -> None:
-        if self._timer is None and (self._flush is None or self._flush.done()):
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._flush_s, self._start_flush)
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.create_task(self._write_soon(), name="write deltas")
 
-    def _start_flush(self) -> None:
-        self._timer = None
-        self._flush = asyncio.create_task(self._write(), name="write deltas")
+    async def _write_soon(self) -> None:
+        is_behind = True
+        while is_behind:
+            await asyncio.sleep(self._flush_s)
+            async with self._writing:
+                is_behind = await self._write()
 
-    async def _write(self) -> None:
+    async def _write(self) -> bool:
+        """Write what is shown and not durable. Returns whether more has come meanwhile."""
         rows = self._session.unwritten()
         if not rows:
-            return
+            return False
         try:
             await self._store.append_run(self._scope, self._session.turn, rows)
         except StoreError as error:
             # Deltas promise nothing: the next commit carries them, and speaks up if it cannot.
             log.get("turn").warning("deltas_not_written", code=error.code)
-            return
+            return False
         self._session.written(rows[-1].last)
-        if self._session.last > rows[-1].last:
-            self._flush_later_again()
-
-    def _flush_later_again(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = self._timer or loop.call_later(self._flush_s, self._start_flush)
+        return self._session.last > rows[-1].last
 
     async def _stop_flushing(self) -> None:
-        # Again and again, because a flush that ends may have asked for another one.
-        while self._timer is not None or self._flush is not None:
-            timer, flush = self._timer, self._flush
-            self._timer = None
-            if timer is not None:
-                timer.cancel()
-            if flush is not None:
-                await asyncio.wait([flush])
-            if self._flush is flush:
-                self._flush = None
+        async with self._writing:  # a write under way is not cut off, a later one is not begun
+            if self._flush is not None:
+                self._flush.cancel()
