@@ -20,6 +20,8 @@ TRAILING_PIECES, TRAILING_S = 10, 0.5
 ANSWER_CHARS, ANSWER_DELTAS, QUESTION_CHARS, RESULT_CHARS = 1200, 20, 300, 200
 QUESTION = ("What does the register say about this? " * 8)[:QUESTION_CHARS]
 RESULT = ("register entry, " * 13)[:RESULT_CHARS]
+ANSWER_PIECE = ("an answer of some length " * 3)[: ANSWER_CHARS // ANSWER_DELTAS]
+ANSWER = ANSWER_PIECE * ANSWER_DELTAS
 _ids = count(1)
 
 
@@ -81,9 +83,8 @@ def _one_call(api: Api) -> list[Step]:
 @cache
 def _answer(api: Api) -> list[Step]:
     wire = frames(api)
-    piece = ("an answer of some length " * 3)[: ANSWER_CHARS // ANSWER_DELTAS]
     steps = [(0.0, wire.start() + wire.open_text())]
-    steps += [(0.0, wire.text(piece)) for _ in range(ANSWER_DELTAS)]
+    steps += [(0.0, wire.text(ANSWER_PIECE)) for _ in range(ANSWER_DELTAS)]
     return [*steps, (0.0, wire.close() + wire.end(calls=False))]
 
 

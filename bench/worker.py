@@ -75,6 +75,11 @@ class Worker:
             wall.append(time.perf_counter() - heard.began)
         return {"cpu_s": cpu, "wall_s": wall}
 
+    async def fill(self, turns: int) -> dict[str, Any]:
+        """So many turns appear in the history without having been run."""
+        await self._contestant.fill(turns)
+        return {}
+
     async def memory(self, reset: bool = False) -> dict[str, Any]:
         """Bytes in memory: now, and at most since the last reset."""
         gc.collect()

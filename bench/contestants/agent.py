@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.contestants.base import KEY, MODELS, TOOLS, Heard
+from bench.contestants.base import KEY, MODELS, TOOLS, Heard, lived
 from bench.wire import Api
 
 
@@ -38,6 +38,13 @@ class CreateAgent:
         async for chunk, _ in self._agent.astream(said, self._config, stream_mode="messages"):
             if isinstance(chunk, AIMessageChunk) and (piece := chunk.text):
                 heard(str(piece))
+
+    async def fill(self, turns: int) -> None:
+        from langchain_core.messages import convert_to_messages
+
+        messages = [message for turn in range(turns) for message in lived(turn, "openai")]
+        filled = {"messages": convert_to_messages(messages)}
+        await self._agent.aupdate_state(self._config, filled, as_node="model")
 
     async def aclose(self) -> None:
         if self._saver is not None:

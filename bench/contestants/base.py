@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from bench.scenario import RESULT, TOOL_RUN_S
+from bench.scenario import ANSWER, QUESTION, RESULT, TOOL_RUN_S
 from bench.wire import Api
 
 Heard = Callable[[str], None]
@@ -33,6 +33,10 @@ class Contestant(Protocol):
         """Carry out one turn, tool calls included. Raises when it does not end well."""
         ...
 
+    async def fill(self, turns: int) -> None:
+        """Put so many turns of the scenario `loop` into the history without running them."""
+        ...
+
     async def aclose(self) -> None:
         """Give everything back."""
         ...
@@ -55,3 +59,25 @@ async def look_up(name: str) -> str:
 
 
 TOOLS = {"wait": wait, "look_up": look_up}
+
+
+def lived(turn: int, api: Api) -> list[dict[str, Any]]:
+    """The messages of one turn of the scenario `loop`, as the wire of `api` has them."""
+    call_id, said, answer = f"call_filled_{turn}", {"role": "user", "content": QUESTION}, ANSWER
+    if api == "anthropic":
+        call = {"type": "tool_use", "id": call_id, "name": "look_up", "input": {"name": "entry"}}
+        result = {"type": "tool_result", "tool_use_id": call_id, "content": RESULT}
+        return [
+            said,
+            {"role": "assistant", "content": [call]},
+            {"role": "user", "content": [result]},
+            {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+        ]
+    function = {"name": "look_up", "arguments": '{"name": "entry"}'}
+    call = {"id": call_id, "type": "function", "function": function}
+    return [
+        said,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call_id, "content": RESULT},
+        {"role": "assistant", "content": answer},
+    ]

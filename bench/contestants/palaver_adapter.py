@@ -32,6 +32,9 @@ class PalaverAdapter:
                     heard(event.text)
         await stream.aclose()
 
+    async def fill(self, turns: int) -> None:
+        raise NotImplementedError("Palaver lives through every turn")
+
     async def aclose(self) -> None:
         if self._model is not None:
             await self._model.aclose()

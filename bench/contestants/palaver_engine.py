@@ -71,6 +71,9 @@ class PalaverEngine:
         if not isinstance(event, TurnCompleted):
             raise RuntimeError(f"the turn ended with {event}")
 
+    async def fill(self, turns: int) -> None:
+        raise NotImplementedError("Palaver lives through every turn")
+
     async def aclose(self) -> None:
         await self._stack.aclose()
         self._conversation = None

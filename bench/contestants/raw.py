@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from bench.contestants.base import DESCRIPTIONS, KEY, MODELS, TOOL_SCHEMA, TOOLS, Heard
+from bench.contestants.base import DESCRIPTIONS, KEY, MODELS, TOOL_SCHEMA, TOOLS, Heard, lived
 from bench.wire import PATHS, Api
 
 
@@ -36,6 +36,10 @@ class Raw:
                 self._messages.append({"role": "user", "content": list(results)})
             else:
                 self._messages.extend(results)
+
+    async def fill(self, turns: int) -> None:
+        for turn in range(turns):
+            self._messages += lived(turn, self._api)
 
     async def aclose(self) -> None:
         if self._session is not None:

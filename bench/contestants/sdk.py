@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.contestants.base import KEY, MODELS, TOOLS, Heard
+from bench.contestants.base import KEY, MODELS, TOOLS, Heard, lived
 from bench.contestants.raw import tool_definition
 from bench.wire import Api
 
@@ -47,6 +47,10 @@ class Sdk:
                 self._messages.append({"role": "user", "content": results})
             else:
                 self._messages.extend(results)
+
+    async def fill(self, turns: int) -> None:
+        for turn in range(turns):
+            self._messages += lived(turn, self._api)
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ Sample = tuple[float, float]
 
 def measure(context: Context) -> Result:
     """Palaver's commands beside an empty Python, in rounds."""
-    rounds = 3 if context.quick else 15
+    rounds = 3 if context.quick else 9
     program = str(Path(sys.executable).with_name("palaver"))
     works: dict[str, Callable[[], Sample]] = {
         "python -c pass": lambda: _run(sys.executable, "-c", "pass"),
@@ -90,8 +90,8 @@ def _to_prompt(*command: str) -> Sample:
         os.waitpid(pid, 0)
 
 
-MARKS: Sequence[bytes] = (b"\xe2\x80\xba ", b"> ", b"\x1b[6n")
-"""What a prompt may show: its sign, or the question for the cursor's place that comes before it."""
+SIGN = "› ".encode()
+"""What the prompt shows."""
 
 
 def _wait_for_prompt(pid: int, terminal: int, deadline: float) -> None:
@@ -111,7 +111,7 @@ def _wait_for_prompt(pid: int, terminal: int, deadline: float) -> None:
         if b"\x1b[6n" in data:  # a real terminal answers where its cursor is
             os.write(terminal, b"\x1b[1;1R")
         shown += data
-        if any(mark in shown for mark in MARKS):
+        if SIGN in shown:
             return
     raise Failed(f"no prompt came: {shown[-200:].decode(errors='replace').strip()!r}")
 
