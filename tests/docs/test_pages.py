@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,24 @@ def test_every_target_of_make_that_is_named_exists(page: Path) -> None:
 def test_nothing_of_the_authors_machine_is_printed(page: Path) -> None:
     """No page names a path that only exists where it was written."""
     assert not re.search(r"/(?:work|root|home/\w+)/", page.read_text(encoding="utf-8"))
+
+
+SHELL = ROOT / "docs" / "how-to" / "scripts.md"
+
+
+def test_every_line_for_the_shell_runs(reader: ProviderServer, tmp_path: Path) -> None:
+    """The commands on the page about shell scripts end well, one after the other."""
+    console = "".join(b.text for b in blocks(SHELL) if b.language == "console")
+    script = "set -e\n" + "".join(f"{line[2:]}\n" for line in console.splitlines())
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    ran = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PATH": path},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "391" in ran.stdout
+    assert (tmp_path / "chat.jsonl").exists()
