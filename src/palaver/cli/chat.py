@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Opener: TypeAlias = Callable[[Wanted], AbstractAsyncContextManager[Opened]]
 Begin: TypeAlias = "Callable[[], Awaitable[Talk]]"
 NEEDED = ("palaver.wiring", "palaver.cli.talk", "palaver.cli.live", "palaver.cli.commands")
-NEEDED_LATER = ("genai_prices.data_snapshot", "aiohttp", "pygments.lexers.python", "structlog")
+NEEDED_LATER = ("aiohttp", "pygments.lexers.python", "structlog")
 """What the first answer would else wait for."""
 
 
@@ -74,7 +74,7 @@ async def _on_terminal(options: ChatOptions, interrupts: Interrupts, opener: Ope
     sys.stdout.write("Palaver: /help shows the commands, Ctrl-D leaves.\n")
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         opening = tasks.create_task(_opened_behind(prompt, options, opener, stack), name="open")
-        warming = tasks.create_task(_warmed(opening), name="warm")
+        warming = tasks.create_task(_warmed(opening, prompt), name="warm")
         begin = _talk_on_terminal(opening, prompt, options, interrupts)
         # Where there is something to show before the prompt, the prompt waits.
         talk = await begin() if options.conversation else None
@@ -93,13 +93,19 @@ async def _opened_behind(
     await asyncio.to_thread(_import, *NEEDED)
     from palaver.cli.session import ChatSession
 
-    chat = ChatSession(await stack.enter_async_context(opener(options.wanted)))
-    prompt.connect(chat)
-    return chat
+    return ChatSession(await stack.enter_async_context(opener(options.wanted)))
 
 
-async def _warmed(opening: "asyncio.Task[ChatSession]") -> None:
+async def _warmed(opening: "asyncio.Task[ChatSession]", prompt: "Prompt") -> None:
+    """Give the prompt its toolbar and completion, then import what the first answer needs."""
     await asyncio.wait([opening])
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    from palaver.cli.session import window_of
+
+    chat = opening.result()
+    await asyncio.to_thread(window_of, chat.model)  # reads the price table, which takes 250 ms
+    prompt.connect(chat)
     await asyncio.to_thread(_import, *NEEDED_LATER)
 
 

@@ -176,6 +176,10 @@ async def _quit(chat: ChatSession, screen: Screen, rest: str) -> None:
 
 
 async def _models_known(chat: ChatSession, given: str) -> list[tuple[str, str]]:
+    return await asyncio.to_thread(_all_models)
+
+
+def _all_models() -> list[tuple[str, str]]:
     from palaver.providers import catalogue
 
     return [
