@@ -93,6 +93,9 @@ class StreamSession:
         self._ended = isinstance(events[-1], TERMINAL)
         for follow in self._followers:
             follow(first, events)
+        if self._ended:  # it is kept for late readers, what ran the turn is not
+            self._on_cancel = None
+            self._followers.clear()
         self._wake()
 
     def follow(self, callback: Callable[[int, Sequence[StreamEvent]], None]) -> None:
