@@ -112,6 +112,14 @@ def test_chat_continues(palaver: Palaver, here: Out) -> None:
     assert only["preview"] == "2+2"
 
 
+def test_open_last_is_another_one(palaver: Palaver) -> None:
+    """Within a chat, `/open last` goes back to the conversation before."""
+    done = palaver("chat", stdin="1+1\n/new\n2+2\n/open last\n/cost\n/open last\n")
+    first, second = done.stdout.split("continuing")[1:]
+    assert "you: 1+1" in first
+    assert "you: 2+2" in second
+
+
 def test_without_a_terminal_effects_are_denied(palaver: Palaver) -> None:
     """Nobody is asked, nothing is done, and the model hears about it. `--yes` is for scripts."""
     done = palaver(stdin="mail\n", program=(str(SCRIPTED),))

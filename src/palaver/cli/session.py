@@ -48,12 +48,21 @@ class ChatSession:
             self.conversation = await self.manager.create(title=title, **preferences)
 
     async def open(self, name: str) -> "Conversation":
-        """Continue a stored conversation. Raises NotFound and InvalidInput."""
-        found = await self.manager.find(name)
-        await self.drop_if_empty()
+        """Continue a stored conversation; `last` is the newest but the present one.
+
+        Raises NotFound and InvalidInput.
+        """
+        found = await self.manager.find(await self._last() if name == "last" else name)
+        if self.conversation is not None and found.id != self.conversation.id:
+            await self.drop_if_empty()
         self.conversation = found
         self.cost = (await costs(self.manager, found))[1]
         return found
+
+    async def _last(self) -> str:
+        present = None if self.conversation is None else self.conversation.id
+        page = await self.manager.list(limit=2)
+        return next((item.id for item in page.items if item.id != present), "last")
 
     async def drop_if_empty(self) -> None:
         """Forget a conversation in which nothing was said."""
