@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from palaver import log
 from palaver.cli import exits
 from palaver.cli.main import run
 
@@ -118,6 +119,19 @@ def test_open_last_is_another_one(palaver: Palaver) -> None:
     first, second = done.stdout.split("continuing")[1:]
     assert "you: 1+1" in first
     assert "you: 2+2" in second
+
+
+def test_attached_files_go_with_the_next_message(
+    palaver: Palaver, here: Out, tmp_path: Path
+) -> None:
+    """`/attach` takes any file, with blanks in its name too, and one message carries it."""
+    (tmp_path / "my notes.txt").write_text("notes")
+    done = palaver("chat", stdin="/attach my notes.txt\n1+1\n2+2\n")
+    assert "my notes.txt goes with your next message" in done.stdout
+    messages = json.loads(here("show", "last", "--json")[1])["messages"]
+    said = [[b["type"] for b in m["content"]] for m in messages if m["role"] == "user"]
+    assert said == [["file", "text"], ["text"]]
+    assert "[my notes.txt]" in here("show", "last")[1]
 
 
 def test_without_a_terminal_effects_are_denied(palaver: Palaver) -> None:
@@ -231,6 +245,24 @@ def test_bad_input_is_one_clear_line(here: Out, arguments: list[str], code: int,
     assert told in err
     assert "Traceback" not in err
     assert "unexpected" not in err
+
+
+def test_the_unexpected_is_one_line_too(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours is told in a line that says where the rest is; PALAVER_DEBUG shows it."""
+    fault = ExceptionGroup("tasks", [RuntimeError("out of \x1b[2J cheese")])
+    assert exits.report(fault) == exits.FAILED
+    told = capsys.readouterr().err
+    assert "something unexpected went wrong (RuntimeError: out of ␛[2J cheese)" in told
+    assert str(home / "palaver.log") in told
+    assert "Traceback" not in told
+    log.configure(None)
+    assert "unexpected_error" in (home / "palaver.log").read_text()
+    monkeypatch.setenv("PALAVER_DEBUG", "1")
+    exits.report(RuntimeError("again"))
+    log.configure(None)
+    assert "RuntimeError: again" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_ends_quietly(home: Path) -> None:

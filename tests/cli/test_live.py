@@ -4,9 +4,11 @@ import asyncio
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from palaver.cli.live import THEME, LiveScreen
+from palaver.domain.errors import StoreFull
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import StopReason, Text, ToolCall, ToolResult
 from palaver.domain.stream import (
@@ -220,3 +222,10 @@ async def test_frames_go_on_by_themselves() -> None:
         async with asyncio.timeout(5):
             while "second" not in terminal.text:  # noqa: ASYNC110 - a screen tells nobody
                 await asyncio.sleep(0.01)
+
+
+async def test_failures_pass_through() -> None:
+    """What goes wrong while frames are painted comes out as itself."""
+    with pytest.raises(StoreFull):
+        async with Terminal().screen.live():
+            raise StoreFull("no space")

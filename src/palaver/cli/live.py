@@ -183,13 +183,16 @@ class LiveScreen:
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
         """Within it, frames are painted. Afterwards nothing moves and the tail is gone."""
-        async with asyncio.TaskGroup() as tasks:
-            frames = tasks.create_task(self._frames(), name="frames")
-            try:
-                yield
-            finally:
-                frames.cancel()
-                self._painter.paint(self._taken(), ())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                frames = tasks.create_task(self._frames(), name="frames")
+                try:
+                    yield
+                finally:
+                    frames.cancel()
+                    self._painter.paint(self._taken(), ())
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # what went wrong within, as it was raised
 
     async def _frames(self) -> None:
         while True:

@@ -78,10 +78,7 @@ class ChatSession:
 
     def said(self, text: str) -> "str | tuple[Block, ...]":
         """The message to send: the text, with what was attached before it."""
-        if not self.attachments:
-            return text
-        blocks, self.attachments = tuple(self.attachments), []
-        return (*blocks, Text(text))
+        return (*self.attachments, Text(text)) if self.attachments else text
 
     def hear(self, numbered: "Numbered") -> None:
         """Keep count of what turns cost."""

@@ -62,6 +62,7 @@ class Talk:
         conversation = await self._chat.current()
         await self._carrier.settle(conversation)
         session = await conversation.start(self._chat.said(text), on_busy="queue")
+        self._chat.attachments.clear()
         with self._quiet():
             async with self._screen.live():
                 self.last = await self._carrier.carry(conversation, session, hear=self._chat.hear)
