@@ -66,15 +66,15 @@ class StreamingToolIntegrator:
         self.durations[call.id] = done.duration_s
         return ToolFinished(call.id, call.name, done.result, done.duration_s)
 
-    def stopped(self, calls: Iterable[ToolCall], why: str) -> dict[CallId, ToolResult]:
-        """Results for `calls` after all tools were cancelled: the real ones where there are any."""
+    def stopped(self, why: str) -> dict[CallId, ToolResult]:
+        """Results for the calls that ran, after all were cancelled: the real ones where there are
+        any. An effect that was cut off may have happened, and is said to be of unknown outcome."""
         results = dict(self.results)
-        for call in calls:
-            if call.id in self.running:
-                definition = self.definition(call)
-                unknown = definition is None or definition.effect is Effect.EFFECT
-                text = UNKNOWN_OUTCOME if unknown else why
-                results[call.id] = synthetic_result(call, text, unknown=unknown)
+        for call in self.running.values():
+            definition = self.definition(call)
+            unknown = definition is None or definition.effect is Effect.EFFECT
+            text = UNKNOWN_OUTCOME if unknown else why
+            results[call.id] = synthetic_result(call, text, unknown=unknown)
         return results
 
     def progress(self, item: Progressed) -> list[StreamEvent]:

@@ -21,51 +21,21 @@ from palaver.domain.errors import (
     ProviderTimeout,
     StepLimitReached,
 )
-from palaver.domain.events import (
-    AttemptMade,
-    Event,
-    MessageAdded,
-    ToolClaimed,
-    ToolResolved,
-    TurnHeld,
-)
+from palaver.domain.events import Event, ToolClaimed, ToolResolved, TurnClosed, TurnHeld
 from palaver.domain.ids import MessageId, TurnId
-from palaver.domain.messages import Block, Flag, Message, Role, StopReason, ToolCall, ToolResult
-from palaver.domain.reducer import apply
+from palaver.domain.messages import Role, StopReason, ToolCall, ToolResult
 from palaver.domain.state import ConversationState
-from palaver.domain.stream import (
-    MessageCompleted,
-    RetryScheduled,
-    StreamEvent,
-    ToolFinished,
-    TurnCancelled,
-    TurnCompleted,
-    TurnFailed,
-    TurnStarted,
-    TurnSuspended,
-    UsageReported,
-)
-from palaver.domain.values import Effect, SuspendReason, TurnOutcome, Usage
+from palaver.domain.stream import StreamEvent, ToolFinished, TurnStarted, TurnSuspended
+from palaver.domain.values import Effect, SuspendReason
 from palaver.engine.assemble import build_request, system_prompt, tool_specs
 from palaver.engine.attempt import Attempt
-from palaver.engine.closing import close_turn, storable_partial
+from palaver.engine.commits import STOPPED, Commits
 from palaver.engine.inbox import Progressed, Stop, ToolDone, Waited
 from palaver.engine.integrator import StreamingToolIntegrator
 from palaver.engine.ports import Commit, Emission, TurnPorts
-from palaver.engine.route import (
-    CUT_MESSAGE,
-    Answer,
-    Ask,
-    Route,
-    Start,
-    goes_on,
-    route,
-    stop_of_last_answer,
-)
-from palaver.providers.base import Finished
-from palaver.recovery.policy import Wait, decide
-
-STOPPED = "This call did not finish: the turn was stopped."
+from palaver.engine.route import Answer, Ask, Route, Start, goes_on, route, stop_of_last_answer
+from palaver.providers.base import Finished, ModelRequest
+from palaver.recovery.policy import Decision, Wait, decide
 
 
 async def run_turn(ports: TurnPorts, turn: TurnId, message: MessageId) -> AsyncIterator[Emission]:
@@ -91,6 +61,7 @@ class _Turn:
         self._ports, self._turn = ports, turn
         self._conversation = ports.latest().id
         self._integrator = self._new_integrator()
+        self._commits = Commits(ports, turn)
         self._deadline = ports.clock.monotonic() + ports.settings.clocks.turn_s
         self.is_over = False
 
@@ -115,46 +86,46 @@ class _Turn:
     # Asking the model.
 
     async def _ask(self, state: ConversationState) -> AsyncIterator[Emission]:
-        ports = self._ports
-        definitions = ports.tools.specs()
         try:
             self._check_limits(state)
         except PalaverError as refusal:
-            yield self._fail(state, refusal)
+            yield await self._stop(refusal, None)
             return
         self._integrator = self._new_integrator()
-        request = build_request(
+        request = self._request(state)
+        tries, wait_s = 0, 0.0
+        while True:
+            if wait_s and (stop := await self._waited(wait_s)) is not None:
+                yield await self._stop(stop, None)
+                return
+            tries += 1
+            attempt = Attempt(self._ports, self._integrator, request, self._next_number())
+            async for shown in attempt.run():
+                yield shown
+            match self._judged(state, attempt):
+                case Finished() as finished:
+                    yield self._answered(attempt, finished)
+                    return
+                case Stop() as stop:
+                    yield await self._stop(stop, attempt)
+                    return
+                case ProviderError() as failure:
+                    decision = self._decision(failure, tries)
+                    if not isinstance(decision, Wait):
+                        yield await self._stop(failure, attempt)
+                        return
+                    wait_s = decision.seconds
+                    yield self._commits.retrying(attempt, failure, wait_s)
+
+    def _request(self, state: ConversationState) -> ModelRequest:
+        ports = self._ports
+        return build_request(
             state,
-            tool_specs(definitions) if ports.model.info.tools else (),
+            tool_specs(ports.tools.specs()) if ports.model.info.tools else (),
             settings=state.preferences.generation,
             output=ports.output,
             read_blob=ports.read_blob,
         )
-        tries = 0
-        wait_s: float | None = None
-        while True:
-            if wait_s is not None and (stop := await self._waited(wait_s)) is not None:
-                yield await self._stop(stop, None)
-                return
-            tries += 1
-            attempt = Attempt(ports, self._integrator, request, self._next_number())
-            async for shown in attempt.run():
-                yield shown
-            outcome = self._judged(state, attempt)
-            match outcome:
-                case Finished():
-                    yield self._commit_answer(state, attempt, outcome)
-                    return
-                case Stop():
-                    yield await self._stop(outcome, attempt)
-                    return
-                case ProviderError():
-                    wait_s = self._wait_before_next(outcome, tries)
-                    if wait_s is None:
-                        yield await self._stop(outcome, attempt)
-                        return
-                    made = self._attempt_made(attempt, Usage(), error=outcome)
-                    yield Commit((made,), (RetryScheduled(attempt.number, wait_s, outcome.info()),))
 
     def _next_number(self) -> int:
         """Attempts are numbered through the turn, so that nothing of an old one is mistaken."""
@@ -188,17 +159,15 @@ class _Turn:
                 )
         return outcome
 
-    def _wait_before_next(self, failure: ProviderError, tries: int) -> float | None:
-        """Seconds until the next attempt, or None when there is to be none."""
+    def _decision(self, failure: ProviderError, tries: int) -> Decision:
         failure.attempts = tries
-        decision = decide(
+        return decide(
             failure,
             attempt=tries,
             remaining_s=self._deadline - self._ports.clock.monotonic(),
             jitter=self._ports.chance(),
             settings=self._ports.settings.retry,
         )
-        return decision.seconds if isinstance(decision, Wait) else None
 
     async def _waited(self, seconds: float) -> Stop | None:
         """Wait; returns early with what stopped the turn meanwhile."""
@@ -217,47 +186,13 @@ class _Turn:
                 case _:
                     pass  # what an attempt that is over left behind
 
-    def _commit_answer(
-        self, state: ConversationState, attempt: Attempt, finished: Finished
-    ) -> Commit:
-        usage = attempt.usage or self._estimated(state, finished.content)
-        made = self._attempt_made(attempt, usage, finished=finished)
-        reported = self._usage_reported(usage)
-        if not finished.content:  # nothing to add behind tool results: the model had no more to say
-            return self._completed((made,), (reported,), finished.stop)
-        flags = (Flag.SANITISED,) if finished.sanitised else ()
-        message = self._message(
-            state, finished.content, finished.stop, native_id=finished.native_id, flags=flags
-        )
-        facts: list[Event] = [MessageAdded(message, self._turn), made]
-        ready = {c.id for c in message.tool_calls} & self._integrator.results.keys()
-        facts.extend(self._resolved(self._integrator.results[call_id]) for call_id in sorted(ready))
-        shown = (MessageCompleted(message), reported)
-        if not message.tool_calls and finished.stop is not StopReason.PAUSE:
-            return self._completed(tuple(facts), shown, finished.stop)
-        return Commit(tuple(facts), shown)
-
-    def _message(
-        self,
-        state: ConversationState,
-        content: tuple[Block, ...],
-        stop: StopReason,
-        *,
-        native_id: str = "",
-        flags: tuple[Flag, ...] = (),
-    ) -> Message:
-        if self._ports.model.name == "offline":
-            flags = (*flags, Flag.OFFLINE)
-        return Message(
-            Role.ASSISTANT,
-            content,
-            self._ports.new_message_id(),
-            parent=state.messages[-1].id,
-            model=self._ports.model.name,
-            stop=stop,
-            flags=flags,
-            native_id=native_id,
-        )
+    def _answered(self, attempt: Attempt, finished: Finished) -> Commit:
+        results = self._integrator.results
+        called = (b.id for b in finished.content if isinstance(b, ToolCall))
+        ready = [self._resolved(results[call_id]) for call_id in called if call_id in results]
+        commit = self._commits.answer(attempt, finished, ready)
+        self.is_over = isinstance(commit.facts[-1], TurnClosed)
+        return commit
 
     # Answering calls.
 
@@ -326,117 +261,26 @@ class _Turn:
     # Ending.
 
     async def _complete(self, stop: StopReason) -> AsyncIterator[Emission]:
-        yield self._completed((), (), stop)
-
-    def _completed(
-        self,
-        facts: tuple[Event, ...],
-        shown: tuple[StreamEvent, ...],
-        stop: StopReason,
-    ) -> Commit:
         self.is_over = True
-        state = self._folded(facts)
-        total = self._turn_usage(state)
-        closing = close_turn(state, self._turn, TurnOutcome.COMPLETED, why=CUT_MESSAGE)
-        cost = self._ports.price(self._ports.model.name, total)
-        return Commit((*facts, *closing), (*shown, TurnCompleted(self._turn, stop, total, cost)))
+        yield self._commits.completed(stop)
 
-    async def _stop(self, cause: Stop | ProviderError, attempt: Attempt | None) -> Commit:
-        """End the turn in the middle: keep what has come, give every call a result."""
+    async def _stop(self, cause: Stop | PalaverError, attempt: Attempt | None) -> Commit:
+        """End the turn in the middle: nothing runs on, nothing that has come is lost."""
+        self.is_over = True
         await self._ports.inbox.aclose()
-        self._collect_results()
-        state = self._ports.latest()
-        facts: list[Event] = []
-        shown: list[StreamEvent] = []
-        if attempt is not None:
-            content = storable_partial(attempt.stream.partial())
-            if content:
-                message = self._message(state, content, StopReason.ABORTED, flags=(Flag.PARTIAL,))
-                facts.append(MessageAdded(message, self._turn))
-                shown.append(MessageCompleted(message))
-            usage = (
-                attempt.stream.usage() or attempt.usage or self._spent_unreported(state, attempt)
-            )
-            error = cause if isinstance(cause, ProviderError) else None
-            facts.append(self._attempt_made(attempt, usage, error=error))
-            shown.append(self._usage_reported(usage))
-        state = self._folded(tuple(facts))
-        reason = self._error_of(cause)
-        results = self._integrator.stopped(state.pending_calls, STOPPED)
-        outcome = TurnOutcome.CANCELLED if reason is None else TurnOutcome.FAILED
-        info = None if reason is None else reason.info()
-        facts.extend(
-            close_turn(state, self._turn, outcome, why=STOPPED, error=info, results=results)
-        )
-        total = self._turn_usage(state)
-        self.is_over = True
-        if info is None:
-            return Commit(tuple(facts), (*shown, TurnCancelled(self._turn, total)))
-        return Commit(tuple(facts), (*shown, TurnFailed(self._turn, info, total)), reason)
+        for item in self._ports.inbox.drain():  # what tools delivered before they were cancelled
+            if isinstance(item, ToolDone) and item.call_id in self._integrator.running:
+                self._integrator.finish(item)
+        error = self._error_of(cause)
+        shown = frozenset(self._integrator.results)
+        results = self._integrator.stopped(STOPPED)
+        return self._commits.stopped(error, attempt, results, shown)
 
-    def _error_of(self, cause: Stop | ProviderError) -> PalaverError | None:
+    def _error_of(self, cause: Stop | PalaverError) -> PalaverError | None:
         """The error that a cause means; None for a person's cancel."""
-        if isinstance(cause, ProviderError):
+        if isinstance(cause, PalaverError):
             return cause
         if not cause.deadline:
             return None
         seconds = self._ports.settings.clocks.turn_s
         return ProviderTimeout(f"the turn took longer than {seconds:g} s", clock="turn")
-
-    def _fail(self, state: ConversationState, error: PalaverError) -> Commit:
-        """End the turn with an error of our own, before anything was sent."""
-        self.is_over = True
-        info = error.info()
-        facts = close_turn(state, self._turn, TurnOutcome.FAILED, why=STOPPED, error=info)
-        failed = TurnFailed(self._turn, info, self._turn_usage(state))
-        return Commit(facts, (failed,), error)
-
-    def _collect_results(self) -> None:
-        """Take what tools delivered before they were cancelled."""
-        inbox = self._ports.inbox
-        for item in inbox.drain():
-            if isinstance(item, ToolDone) and item.call_id in self._integrator.running:
-                self._integrator.finish(item)
-
-    # Accounting.
-
-    def _folded(self, facts: tuple[Event, ...]) -> ConversationState:
-        state = self._ports.latest()
-        for fact in facts:
-            state = apply(state, fact)
-        return state
-
-    def _turn_usage(self, state: ConversationState) -> Usage:
-        return state.turn.usage if state.turn is not None else Usage()
-
-    def _attempt_made(
-        self,
-        attempt: Attempt,
-        usage: Usage,
-        *,
-        finished: Finished | None = None,
-        error: ProviderError | None = None,
-    ) -> AttemptMade:
-        return AttemptMade(
-            self._turn,
-            attempt.number,
-            self._ports.model.name,
-            usage,
-            stop=None if finished is None else finished.stop,
-            error=None if error is None else error.info(),
-            request_id=attempt.stream.request_id,
-            first_token_s=attempt.first_token_s,
-            duration_s=attempt.duration_s,
-        )
-
-    def _usage_reported(self, usage: Usage) -> UsageReported:
-        model = self._ports.model.name
-        return UsageReported(usage, model, self._ports.price(model, usage))
-
-    def _estimated(self, state: ConversationState, content: tuple[Block, ...]) -> Usage:
-        return self._ports.window.estimated_usage(state, content)
-
-    def _spent_unreported(self, state: ConversationState, attempt: Attempt) -> Usage:
-        if not attempt.saw_content:
-            return Usage()
-        return self._estimated(state, attempt.stream.partial())
