@@ -4,7 +4,7 @@ import pytest
 
 import palaver
 from palaver.domain.errors import ConfigurationError
-from palaver.testing import ScriptedModel
+from palaver.testing import ScriptedModel, ToldClock
 from palaver.wiring import Environment, Models, read_environment
 
 
@@ -104,3 +104,29 @@ async def test_builtin_tools_give_way_to_ones_own(tmp_path: Path) -> None:
     ) as manager:
         assert manager.tools.get("calculator").description == "Mine."
         assert manager.tools.get("current_time").name == "current_time"
+
+
+@pytest.mark.parametrize(
+    "options", [{"approvals": "perhaps"}, {"model": "nonsense"}, {"tools": [palaver, palaver]}]
+)
+async def test_a_failed_opening_leaves_nothing_open(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    """A wrong option is a typed error, and the file can be opened by the next one."""
+    with pytest.raises(palaver.PalaverError):
+        async with palaver.open(tmp_path / "x.db", **options):  # type: ignore[arg-type]
+            pass
+    async with palaver.open(tmp_path / "x.db", model=ScriptedModel()):
+        pass
+
+
+async def test_facts_have_the_time_of_the_given_clock() -> None:
+    """A told clock tells the store, too."""
+    clock = ToldClock(start=1_000.0)
+    async with palaver.open(":memory:", model=ScriptedModel(), clock=clock) as manager:
+        assert (await manager.create()).state.created_at == 1_000.0
+
+
+def test_a_log_in_the_home_folder(tmp_path: Path) -> None:
+    """`~` is the home folder in every path."""
+    assert "~" not in environment(tmp_path, 'log = "~/palaver.log"').log

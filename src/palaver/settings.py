@@ -25,7 +25,7 @@ class TurnLimits(msgspec.Struct, frozen=True):
 
 
 class RetrySettings(msgspec.Struct, frozen=True):
-    """Attempts before the first token. Source: DESIGN, section 3."""
+    """Attempts before the first token, per class of failure."""
 
     network_attempts: int = 5
     network_base_s: float = 1.0

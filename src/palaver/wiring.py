@@ -4,7 +4,7 @@ import os
 import random
 import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from palaver.domain.clock import Clock
 from palaver.domain.errors import ConfigurationError
 from palaver.domain.values import Scope, UserPreferences
 from palaver.providers.base import Model
+from palaver.service.conversation import changed_preferences
 from palaver.service.manager import ConversationManager
 from palaver.service.state import StateMiddleware
 from palaver.settings import Settings
@@ -31,7 +32,7 @@ DEFAULT_ADDRESSES = {
     "anthropic": "https://api.anthropic.com",
     "openai": "https://api.openai.com/v1",
 }
-_SCOPE = Scope()
+_SCOPE, _DEFAULTS = Scope(), UserPreferences()
 ADDRESSES = {"anthropic": "ANTHROPIC_BASE_URL", "openai": "OPENAI_BASE_URL"}
 
 
@@ -72,7 +73,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
         model=chosen or default_model(keys),
         system=str(config.get("system", "")),
         folders=tuple(Path(f).expanduser() for f in folders),
-        log=env.get("PALAVER_LOG", "") or str(config.get("log", "")),
+        log=_home_in(env.get("PALAVER_LOG", "") or str(config.get("log", ""))),
         log_level=env.get("PALAVER_LOG_LEVEL", "") or str(config.get("log_level", "info")),
         keys=keys,
         addresses=addresses,
@@ -84,6 +85,10 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
 def default_model(keys: Mapping[str, str]) -> str:
     """The model when none was chosen: of the first provider with a key, else `offline`."""
     return next((DEFAULT_MODELS[p] for p in DEFAULT_MODELS if p in keys), "offline")
+
+
+def _home_in(path: str) -> str:
+    return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
 def _default_home() -> Path:
@@ -246,39 +251,38 @@ async def open(
     functions with `@tool`, plain functions or Tools; `builtin_tools` adds calculator, time, files
     (inside `folders`), fetch and search. Turns that a dead process left open are ended first.
 
-    Raises ConfigurationError and StoreError.
+    Raises ConfigurationError, InvalidInput and StoreError; then nothing stays open.
     """
     found = environment or read_environment()
     if settings is not None:
         found = replace(found, settings=settings)
+    prompt = found.system if system is None else system
+    defaults = changed_preferences(_DEFAULTS, {"system": prompt, "approvals": approvals})
     log.configure(found.log or None, level=found.log_level, secrets=found.keys.values())
-    models = Models(found, default=model or found.model)
-    models(models.default)  # a wrong name or a missing key is said now, not at the first message
-    store, blobs = await _stores(path, found, store, blobs)
-    toolbox = ToolManager(settings=found.settings.tools, limits=found.settings.turn)
-    manager = ConversationManager(
-        store=store,
-        blobs=blobs,
-        model=models,
-        tools=toolbox,
-        clock=clock or SystemClock(),
-        chance=random.random,
-        price=_price,
-        settings=found.settings,
-        scope=scope,
-        defaults=msgspec.convert(
-            {"system": found.system if system is None else system, "approvals": approvals},
-            UserPreferences,
-        ),
-        middleware=middleware,
-    )
-    try:
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as closing:
+        models = Models(found, default=model or found.model)
+        closing.push_async_callback(models.aclose)
+        models(models.default)  # a wrong name or a missing key is said now, not at a message
+        store, blobs = await _stores(path, found, store, blobs, clock)
+        closing.push_async_callback(store.close)
+        manager = ConversationManager(
+            store=store,
+            blobs=blobs,
+            model=models,
+            tools=ToolManager(settings=found.settings.tools, limits=found.settings.turn),
+            clock=clock,
+            chance=random.random,
+            price=_price,
+            settings=found.settings,
+            scope=scope,
+            defaults=defaults,
+            middleware=middleware,
+        )
+        closing.push_async_callback(manager.aclose)
         _register(manager, tools, builtin_tools, folders, found)
         await manager.recover()
         yield manager
-    finally:
-        await manager.aclose()
-        await models.aclose()
 
 
 async def _stores(
@@ -286,11 +290,12 @@ async def _stores(
     environment: Environment,
     store: ConversationStore | None,
     blobs: BlobStore | None,
+    clock: Clock,
 ) -> tuple[ConversationStore, BlobStore]:
     if store is None and path == ":memory:":
         from palaver.store.memory import MemoryStore
 
-        store = MemoryStore()
+        store = MemoryStore(clock=clock)
     if blobs is None and path == ":memory:":
         from palaver.store.blobs import MemoryBlobStore
 
@@ -299,7 +304,9 @@ async def _stores(
     if store is None:
         from palaver.store.sqlite import SqliteStore
 
-        store = await SqliteStore.open(file, keep_runs=environment.settings.stream.keep_turns)
+        store = await SqliteStore.open(
+            file, clock=clock, keep_runs=environment.settings.stream.keep_turns
+        )
     if blobs is None:
         from palaver.store.blobs import FileBlobStore
 

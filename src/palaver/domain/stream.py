@@ -4,7 +4,7 @@
       ( AttemptStarted
           ( TextDelta | ReasoningDelta | ToolRequested | ToolArgumentsDelta
           | ToolStarted | ToolProgress | ToolFinished )*
-          UsageReported?  MessageCompleted?
+          MessageCompleted?  UsageReported?
         RetryScheduled? )*
       ( TurnSuspended … )*
     TurnCompleted | TurnFailed | TurnCancelled | TurnInterrupted

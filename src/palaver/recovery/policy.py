@@ -1,7 +1,7 @@
 """Whether a failed attempt is followed by another, and when.
 
 Only attempts that failed before their first content are repeated here; a stream that broke in the
-middle is not hidden. Numbers: DESIGN, section 3. Waiting has full jitter (a uniform share of the
+middle is not hidden. The numbers are settings. Waiting has full jitter (a uniform share of the
 backoff), so that clients that failed together do not come back together.
 """
 

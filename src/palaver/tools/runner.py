@@ -5,10 +5,10 @@ has a short grace to end; what ignores that is left behind, and somebody is told
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
+from palaver import log
 from palaver.domain.errors import (
     NotExecuted,
     ToolArgumentsError,
@@ -21,7 +21,6 @@ from palaver.tools.definition import ExecutionContext, Tool, ToolDefinition
 
 GRACE_S = 2.0
 """Between the wish that a tool ends and leaving it behind."""
-_log = logging.getLogger("palaver.tools")
 
 Abandoned = Callable[[str, ExecutionContext], None]
 """`abandoned(tool name, context)`: the tool goes on although it was told to stop."""
@@ -101,7 +100,7 @@ class ToolRunner:
     def _leave(self, task: asyncio.Task[Any], name: str, context: ExecutionContext) -> None:
         self._left.add(task)
         task.add_done_callback(self._ended_late)
-        _log.warning("the tool %s was told to stop and still runs (call %s)", name, context.call_id)
+        log.get("tools").warning("tool_left_behind", tool=name, call=context.call_id)
         if self._told is not None:
             self._told(name, context)
 
@@ -122,7 +121,7 @@ async def _guarded(
         # In a task it would end the event loop, and with it every other turn.
         raise ToolExecutionError(f"{name} tried to end the program") from error
     except (Exception, BaseExceptionGroup) as error:
-        _log.info("the tool %s failed: %s", name, type(error).__name__, exc_info=error)
+        log.get("tools").info("tool_failed", tool=name, error=repr(error))
         raise ToolExecutionError(describe(error)) from error
 
 
