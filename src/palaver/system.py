@@ -33,6 +33,14 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(105, -1, -5))
 
 
+def private_file(path: Path) -> None:
+    """Make `path` an empty file that only its owner may read, unless it is there already.
+
+    Raises OSError.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
 class ProcessLock:
     """A lock on a file that the system releases when the process ends, however it ends."""
 

@@ -270,3 +270,14 @@ async def test_path_is_a_folder(tmp_path: Path) -> None:
     """Naming a folder is said in words, not as SQLite's code."""
     with pytest.raises(StoreError, match="is a folder"):
         await SqliteStore.open(tmp_path)
+
+
+async def test_only_its_owner_may_read_a_database(tmp_path: Path) -> None:
+    """The file, its log and its folders are private, wherever they lie."""
+    store = await SqliteStore.open(tmp_path / "chat.db")
+    try:
+        made = [p for p in tmp_path.iterdir() if p.name.startswith("chat.db")]
+        assert len(made) >= 3
+        assert [p.name for p in made if p.stat().st_mode & 0o077] == []
+    finally:
+        await store.close()

@@ -159,7 +159,7 @@ async def _sliced(data: bytes) -> AsyncIterator[bytes]:
 
 
 def _begin(folder: Path) -> BinaryIO:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)
     os.close(descriptor)
     return Path(name).open("wb")

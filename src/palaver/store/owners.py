@@ -28,7 +28,7 @@ class Owners:
 
     def register(self) -> None:
         """Take a new name and its lock. Raises OSError where the folder cannot be written."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(100):
             name = OwnerId(new_id("owner"))
             path = self._path(name)

@@ -41,7 +41,7 @@ from palaver.store.projection import (
 from palaver.store.search_text import parse_query
 from palaver.store.sqlite_schema import check, connect_reader, connect_writer
 from palaver.store.sqlite_writer import Lane, Work, Writer
-from palaver.system import SystemClock
+from palaver.system import SystemClock, private_file
 
 T = TypeVar("T")
 _MERGE_PAGES = 500
@@ -295,6 +295,7 @@ class SqliteStore:
     def _begin(self) -> apsw.Connection:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            private_file(self._path)
             connection = connect_writer(self._path)
             try:
                 self._owners.register()
