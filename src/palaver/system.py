@@ -1,6 +1,7 @@
 """The one module that asks the operating system: time, chance, process locks, folders."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -36,9 +37,10 @@ def new_id(prefix: str) -> str:
 def private_file(path: Path) -> None:
     """Make `path` an empty file that only its owner may read, unless it is there already.
 
-    Raises OSError.
+    Raises OSError where it cannot be made; what is there already is left alone.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 class ProcessLock:
