@@ -18,9 +18,9 @@ Samples = dict[str, list[dict[str, Any]]]
 def measure(context: Context) -> Result:
     """All contestants, both wires."""
     plan = {
-        f"burst-{BURST}": 5 if context.quick else 11,
+        f"burst-{BURST}": 4 if context.quick else 11,
         f"paced-{PACED}-{GAP_MS}": 2 if context.quick else 5,
-        f"paced-{FIRST}-{GAP_MS}": 7 if context.quick else 15,
+        f"paced-{FIRST}-{GAP_MS}": 5 if context.quick else 15,
     }
     found: dict[Api, dict[str, Samples]] = {}
     with context.workers(CONTESTANTS) as workers:
