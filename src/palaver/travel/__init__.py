@@ -1,0 +1,5 @@
+"""Conversations that come from elsewhere and go elsewhere: readers, writers, and the repair between.
+
+Everything here is pure: bytes or plain objects in, messages out, and back. Storing is the
+service's.
+"""
