@@ -115,3 +115,19 @@ def test_the_table_is_imported_late() -> None:
         "sys.exit('genai_prices' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "anthropic:claude-haiku-4-5",
+        "anthropic:claude-sonnet-4-5",
+        "openai:gpt-4o",
+        "google:gemini-2.5-pro",
+    ],
+)
+@pytest.mark.parametrize("scale", [1, 1_000, 400_000])
+def test_remembered_rates_are_the_table_s_prices(name: str, scale: int) -> None:
+    """Rates per token are only used where they give the same price as the table, tiers included."""
+    usage = Usage(input=3 * scale, output=2 * scale, cache_read=scale, cache_creation=0)
+    assert catalogue.price(name, usage) == pytest.approx(catalogue._listed_price(name, usage))

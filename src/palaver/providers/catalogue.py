@@ -5,6 +5,7 @@ what it does not hold (limits of output, capabilities) is in `model_facts`. Noth
 unknown number is None. The table takes 250 ms to import, so it is read at the first question.
 """
 
+import time
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import Any
@@ -60,6 +61,31 @@ def price(name: str, usage: Usage) -> float | None:
     """
     if name == OFFLINE.name:
         return 0.0
+    rates = _rates(name, int(time.time() // 3600))
+    if rates is None:
+        return _listed_price(name, usage)
+    counts = (usage.input, usage.output, usage.cache_read, usage.cache_creation)
+    return sum(rate * count for rate, count in zip(rates, counts, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _rates(name: str, hour: int) -> tuple[float, ...] | None:
+    """US dollars per token of input, output, cache read and cache creation in this hour.
+
+    None where a price is unknown or depends on the amount (long-context tiers): then the table is
+    asked each time, which costs half a millisecond. Some providers are cheaper at night.
+    """
+    rates = []
+    for category in ("input", "output", "cache_read", "cache_creation"):
+        few = _listed_price(name, msgspec.convert({category: _SAMPLE}, Usage))
+        many = _listed_price(name, msgspec.convert({category: _SAMPLE**2}, Usage))
+        if few is None or many is None or abs(many - few * _SAMPLE) > 1e-9 * many:
+            return None
+        rates.append(few / _SAMPLE)
+    return tuple(rates)
+
+
+def _listed_price(name: str, usage: Usage) -> float | None:
     provider, model = _split(name)
     listed = _listed(provider, model)
     if listed is None:
