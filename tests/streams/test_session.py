@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.domain.ids import ConversationId, TurnId
-from palaver.domain.stream import StreamEvent, TextDelta, TurnCompleted
+from palaver.domain.stream import StreamEvent, TextDelta, TurnCompleted, TurnInterrupted
 from palaver.store.base import RunRow
 from palaver.streams.bus import EventBus, Gap, Published
-from palaver.streams.follow import follow_stored
+from palaver.streams.follow import StoredSession
+from palaver.streams.manager import StreamManager
 from palaver.streams.session import ResumeGap, StreamSession
 from palaver.testing import ToldClock
 
@@ -123,7 +124,8 @@ async def test_a_turn_of_another_process_is_followed_from_the_log() -> None:
         disk.flush(running)
         return not running.is_ended
 
-    followed = [n.number async for n in follow_stored(disk.read, is_open, clock, after=2)]
+    stored = StoredSession(TURN, CONVERSATION, read_run=disk.read, is_open=is_open, clock=clock)
+    followed = [n.number async for n in stored.numbered(2)]
     assert followed == [3, 4, 5, 6]
 
 
@@ -146,3 +148,20 @@ async def test_an_ear_may_listen_to_one_conversation() -> None:
     bus.publish(CONVERSATION, TURN, 1, [TextDelta("yes")])
     heard.close()
     assert [i.event async for i in heard if isinstance(i, Published)] == [TextDelta("yes")]
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_a_turn_that_is_cut_off_has_an_end(steps: int) -> None:
+    """Also when its task is cancelled before its first step: no reader waits for ever."""
+    streams, session = StreamManager(ToldClock()), session_of(Disk())
+
+    async def drive(session: StreamSession) -> None:
+        await asyncio.Event().wait()
+
+    streams.start(session, drive)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await streams.aclose(grace_s=0)
+    async with asyncio.timeout(5):
+        assert await read_all(session) == [(1, TurnInterrupted(TURN))]
+    assert not streams.is_running(TURN)

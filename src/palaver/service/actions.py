@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from palaver.domain.errors import InvalidInput
 from palaver.domain.events import (
@@ -20,7 +21,8 @@ from palaver.domain.values import SessionMetadata, UserPreferences
 
 
 class SendMessage(msgspec.Struct, frozen=True):
-    """Say something: opens a turn. The same `idempotency_key` never opens a second one."""
+    """Say something behind the last message: opens a turn. The same `idempotency_key` never opens a
+    second one."""
 
     turn: TurnId
     message: Message
@@ -63,7 +65,8 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
     """
     match action:
         case SendMessage(turn=turn, message=message):
-            return (TurnOpened(turn), MessageAdded(message, turn))
+            parent = None if state.last is None else state.last.id
+            return (TurnOpened(turn), MessageAdded(replace(message, parent=parent), turn))
         case SetPreferences(preferences=preferences):
             return () if preferences == state.preferences else (PreferencesChanged(preferences),)
         case SetMetadata(metadata=metadata):

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from palaver.domain.errors import ConversationBusy, InvalidInput, PalaverError, TurnFailure
+from palaver.domain.errors import (
+    ActionBlocked,
+    ConversationBusy,
+    InvalidInput,
+    PalaverError,
+    TurnFailure,
+)
+from palaver.domain.events import MessageAdded, TurnOpened
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role
 from palaver.domain.state import ConversationState
@@ -18,10 +25,8 @@ from palaver.domain.values import (
     TurnOutcome,
     UserPreferences,
 )
-from palaver.engine.closing import close_turn
 from palaver.service.actions import (
     DecideCall,
-    RecordFacts,
     SendMessage,
     SetMetadata,
     SetPreferences,
@@ -29,7 +34,7 @@ from palaver.service.actions import (
 from palaver.service.inbound import MessageInput, user_message
 from palaver.service.output import OutputType
 from palaver.service.reply import Collector, Reply
-from palaver.service.state import StateManager
+from palaver.service.state import Dispatched, StateManager
 from palaver.streams.session import Numbered, StreamSession
 from palaver.system import new_id
 
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
 OnBusy: TypeAlias = Literal["reject", "queue", "interrupt"]
 POLL_S = 0.25
 """Between looks at a conversation that another process is busy with."""
-INTERRUPTED = "This call did not finish: the program that ran it stopped."
 
 
 class Conversation:
@@ -118,7 +122,6 @@ class Conversation:
         queue waits for it, interrupt cancels it. Raises InvalidInput, ConfigurationError and
         StoreError before anything is accepted.
         """
-        self._runner.check_ready(self.state)
         if on_busy == "queue":
             async with self._queue:
                 return await self._begin(said, on_busy, idempotency_key, output)
@@ -131,25 +134,31 @@ class Conversation:
         idempotency_key: str | None,
         output: OutputType | None,
     ) -> StreamSession:
-        turn = TurnId(new_id("turn"))
-        message_id = MessageId(new_id("msg"))
+        message = user_message(
+            said, id=MessageId(new_id("msg")), limit_bytes=self._runner.settings.message_bytes
+        )
+        await self._runner.check_blobs(message)
+        command = SendMessage(TurnId(new_id("turn")), message, idempotency_key)
         while True:
+            self._runner.check_ready(self.state)
             await self._end_abandoned()
-            last = self.state.last
-            message = user_message(
-                said,
-                id=message_id,
-                parent=None if last is None else last.id,
-                limit_bytes=self._runner.settings.message_bytes,
-            )
-            try:
-                done = await self._states.dispatch(SendMessage(turn, message, idempotency_key))
-            except ConversationBusy:
-                await self._make_room(on_busy)
-                continue
-            if done.replayed is not None:
-                return await self._runner.session(self._states, done.replayed)
-            return self._runner.run(self._states, turn, message_id, output)
+            with self._runner.beginning(command.turn):
+                try:
+                    done = await self._states.dispatch(command)
+                except ConversationBusy:
+                    done = None
+                if done is not None and done.replayed is None:
+                    return self._run(done, output)
+            if done is not None and done.replayed is not None:
+                return await self._runner.reading(self._states, done.replayed)
+            await self._make_room(on_busy)
+
+    def _run(self, done: Dispatched, output: OutputType | None) -> StreamSession:
+        match done.facts:
+            case TurnOpened(turn=turn), MessageAdded(message=message):
+                return self._runner.run(self._states, turn, message.id, output)
+            case _:
+                raise ActionBlocked("a middleware made something else of the message")
 
     async def _make_room(self, on_busy: OnBusy) -> None:
         opened = self.state.turn
@@ -163,28 +172,28 @@ class Conversation:
                 "the open turn waits for an approval",
                 hint="Allow or deny its calls, or cancel it, before sending another message.",
             )
+        if self._runner.is_running(opened.id):
+            if on_busy == "reject":
+                raise ConversationBusy("a turn of this conversation is still open")
+            await self._runner.settled(opened.id)
+            return
+        if await self._runner.recover():
+            return  # its process had died, perhaps
         if on_busy == "reject":
             raise ConversationBusy("a turn of this conversation is still open")
-        if self._runner.is_running(opened.id):
-            await self._runner.settled(opened.id)
-        else:
-            await self._runner.clock.sleep(POLL_S)
-            await self._states.refresh()
-            await self._runner.recover()
+        await self._runner.clock.sleep(POLL_S)
+        await self._states.refresh()
 
     async def _end_abandoned(self) -> None:
         """Close a turn of this process that no task works on: the store failed while it ran."""
         opened = self.state.turn
-        if opened is None or opened.held is not None or self._runner.is_running(opened.id):
+        if opened is None or opened.held is not None:
             return
-        if await self._runner.is_ours(opened.id):
-            await self._close(TurnOutcome.INTERRUPTED)
-
-    async def _close(self, outcome: TurnOutcome) -> None:
-        opened = self.state.turn
-        if opened is not None:
-            facts = close_turn(self.state, opened.id, outcome, why=INTERRUPTED)
-            await self._states.dispatch(RecordFacts(facts))
+        await self._runner.finished(opened.id)
+        if self._runner.is_running(opened.id):
+            return
+        if await self._runner.is_ours(opened.id) and self.state.turn == opened:
+            await self._runner.end_lost(self._states, opened.id)
 
     # A turn under way.
 
@@ -207,11 +216,13 @@ class Conversation:
         opened = self.state.turn
         if opened is None:
             raise InvalidInput("no turn waits for a decision")
+        self._runner.check_ready(self.state)
         await self._runner.settled(opened.id)
-        await self._states.dispatch(DecideCall(CallId(call_id), approve, note))
         session = await self._runner.session(self._states, opened.id)
-        if self.state.turn is not None and not self.state.turn.waiting:
-            self._runner.run_on(self._states, session, self._question())
+        with self._runner.beginning(opened.id):
+            done = await self._states.dispatch(DecideCall(CallId(call_id), approve, note))
+            if done.state.turn is not None and not done.state.turn.waiting:
+                self._runner.run_on(self._states, session, self._question())
         return session
 
     async def resume(self, decisions: dict[str, bool]) -> Reply:
@@ -219,6 +230,11 @@ class Conversation:
         opened = self.state.turn
         if opened is None or not decisions:
             raise InvalidInput("no turn waits for a decision")
+        if left := set(opened.waiting) - decisions.keys():
+            raise InvalidInput(
+                f"{len(left)} more calls wait for a decision",
+                hint="Decide all of them here, or one after another with `decide`.",
+            )
         session = await self._runner.session(self._states, opened.id)
         after = session.last
         for call_id, approve in decisions.items():

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from palaver import log
-from palaver.domain.errors import PalaverError, StoreError
+from palaver.domain.errors import PalaverError
 from palaver.domain.stream import TurnFailed
 from palaver.domain.values import Scope
 from palaver.engine.ports import Commit, Emission
@@ -82,8 +82,9 @@ class TurnDriver:
             return False
         try:
             await self._store.append_run(self._scope, self._session.turn, rows)
-        except StoreError as error:
-            # Deltas promise nothing: the next commit carries them, and speaks up if it cannot.
+        except PalaverError as error:
+            # Deltas promise nothing: the next commit carries them, and speaks up if it cannot,
+            # also where another process has taken the turn over or deleted the conversation.
             log.get("turn").warning("deltas_not_written", code=error.code)
             return False
         self._session.written(rows[-1].last)

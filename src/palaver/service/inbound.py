@@ -14,9 +14,7 @@ MessageInput: TypeAlias = str | Block | Sequence[Block] | Message
 """What may be said: text, blocks, or a whole user message."""
 
 
-def user_message(
-    said: MessageInput, *, id: MessageId, parent: MessageId | None, limit_bytes: int
-) -> Message:
+def user_message(said: MessageInput, *, id: MessageId, limit_bytes: int) -> Message:
     """The user message to store. Raises InvalidInput for what cannot be one."""
     message = _as_message(said)
     if message.role is not Role.USER:
@@ -31,19 +29,23 @@ def user_message(
             hint="Attach long text as a file, or split it.",
         )
     flags = (*message.flags, Flag.SANITISED) if lost else message.flags
-    return replace(message, content=content, id=id, parent=parent, flags=flags)
+    return replace(message, content=content, id=id, flags=flags)
 
 
 def _as_message(said: MessageInput) -> Message:
-    if isinstance(said, Message):
-        return said
     if isinstance(said, str):
         return Message.user(said)
-    blocks = (said,) if isinstance(said, Text | Image | File) else tuple(said)  # type: ignore[arg-type]
-    for block in blocks:
+    if isinstance(said, Message):
+        message = said
+    else:
+        single = isinstance(said, Text | Image | File)
+        message = Message(Role.USER, (said,) if single else tuple(said))  # type: ignore[arg-type]
+    for block in message.content:
         if not isinstance(block, Text | Image | File):
             raise InvalidInput(f"a user message holds text, images and files, not {block!r}")
-    return Message(Role.USER, blocks)
+        if not isinstance(block, Text) and (block.blob is None) == (block.url is None):
+            raise InvalidInput("a picture or file has either a blob or an address")
+    return message
 
 
 def _cleaned(content: tuple[Block, ...]) -> tuple[tuple[Block, ...], bool]:

@@ -24,7 +24,7 @@ from palaver.domain.errors import (
     ReadOnlyConversation,
     StaleWriter,
 )
-from palaver.domain.events import Event, Recorded
+from palaver.domain.events import Event, MessageAdded, Recorded
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
@@ -179,10 +179,11 @@ class StateManager:
             raise ConversationBusy("a turn of this conversation is still open")
         if busy:
             return await self._replay_or_busy(action)
+        message = next(f.message for f in facts if isinstance(f, MessageAdded))
         accepted = await self._store.accept(
             self._scope,
             self._state.id,
-            action.message,
+            message,
             turn=action.turn,
             expected=self._state.seq,
             idempotency_key=action.idempotency_key,

@@ -1,23 +1,26 @@
 """Running turns: the engine's ports filled in, its driver started, its orphans ended."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
-from palaver.domain.errors import NotFound, PalaverError
+from palaver.domain.errors import InvalidInput, NotFound, PalaverError, StoreError
 from palaver.domain.events import Event, MessageAdded
 from palaver.domain.ids import BlobId, MessageId, TurnId
-from palaver.domain.messages import Flag, Message, Role, StopReason, Text
+from palaver.domain.messages import File, Flag, Image, Message, Role, StopReason, Text
 from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, TurnCancelled, TurnInterrupted
 from palaver.domain.values import Scope, TurnOutcome, Usage
 from palaver.engine.closing import close_turn
+from palaver.engine.commits import STOPPED
 from palaver.engine.inbox import Inbox, Stop
 from palaver.engine.ports import TurnPorts
-from palaver.engine.turn import STOPPED, run_turn
+from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
 from palaver.service.actions import RecordFacts
 from palaver.service.driver import TurnDriver
@@ -25,7 +28,7 @@ from palaver.service.output import OutputType
 from palaver.service.state import StateManager
 from palaver.settings import Settings
 from palaver.store.base import BlobStore, ConversationStore, RunRow, TurnRecord
-from palaver.streams.follow import follow_stored
+from palaver.streams.follow import StoredSession
 from palaver.streams.manager import StreamManager
 from palaver.streams.partial import unfinished_message
 from palaver.streams.session import Numbered, StreamSession
@@ -57,9 +60,16 @@ class TurnRunner:
         self._store, self._blobs, self._scope = store, blobs, scope
         self._model, self._chance, self._price, self._load = model, chance, price, load
         self.window = ContextWindowManager()
+        self._beginning: dict[TurnId, asyncio.Event] = {}
+        self._ending = asyncio.Lock()
+        """Held while a turn that no task works on is ended: two who end it at once end it once."""
+        self._closed = False
 
     def check_ready(self, state: ConversationState) -> None:
-        """Raise ConfigurationError when the conversation's model cannot be used."""
+        """Raise ConfigurationError when the conversation's model cannot be used, and StoreError
+        when this manager is closed."""
+        if self._closed:
+            raise StoreError("the conversations of this program are closed")
         self._model(state.preferences.model)
 
     def check_model(self, name: str) -> None:
@@ -67,8 +77,24 @@ class TurnRunner:
         self._model(name)
 
     def is_running(self, turn: TurnId) -> bool:
-        """Whether this process works on the turn."""
-        return self.streams.is_running(turn)
+        """Whether this process works on the turn, or is about to."""
+        return turn in self._beginning or self.streams.is_running(turn)
+
+    @contextmanager
+    def beginning(self, turn: TurnId) -> Iterator[None]:
+        """Until the end of the block a task is about to work on the turn: between the durable fact
+        and the start of the task nobody takes the turn for abandoned, or starts a second task."""
+        begun = self._beginning[turn] = asyncio.Event()
+        try:
+            yield
+        finally:
+            if self._beginning.get(turn) is begun:
+                del self._beginning[turn]
+            begun.set()
+
+    async def _begun(self, turn: TurnId) -> None:
+        while (begun := self._beginning.get(turn)) is not None:
+            await begun.wait()
 
     async def is_ours(self, turn: TurnId) -> bool:
         """Whether the turn belongs to this process."""
@@ -76,7 +102,14 @@ class TurnRunner:
 
     async def settled(self, turn: TurnId) -> None:
         """Return when no task of this process works on the turn."""
+        await self._begun(turn)
         await self.streams.settled(turn)
+
+    async def finished(self, turn: TurnId) -> None:
+        """Return when the task of a turn whose terminal event is shown has ended; else at once."""
+        found = self.streams.find(turn)
+        if found is not None and found.is_ended:
+            await self.streams.settled(turn)
 
     def run(
         self, states: StateManager, turn: TurnId, question: MessageId, output: OutputType | None
@@ -91,43 +124,61 @@ class TurnRunner:
         self._start(states, session, question, None)
 
     async def session(self, states: StateManager, turn: TurnId) -> StreamSession:
-        """The turn's session, from memory or around its durable run log. Raises NotFound."""
+        """The open turn's session, from memory or around its durable run log. Raises NotFound."""
+        await self._begun(turn)
         found = self.streams.find(turn)
         if found is not None:
             return found
         record = await self._store.turn(self._scope, turn)
         rows = await self._store.read_run(self._scope, turn)
-        return self._new_session(
+        made = self._new_session(
             states, turn, epoch=record.epoch, start=rows[-1].last if rows else 0
         )
+        return self.streams.keep(made)
 
     async def follow(
         self, states: StateManager, turn: TurnId, after: int
     ) -> AsyncIterator[Numbered]:
         """Every event of a turn behind `after`, wherever it runs."""
-        found = self.streams.find(turn)
-        if found is not None:
-            async for numbered in found.numbered(after):
-                yield numbered
-            return
-        record = await self._store.turn(self._scope, turn)
-        if record.conversation != states.state.id:
-            raise NotFound(f"no turn {turn!r} in this conversation")
-
-        async def is_open() -> bool:
-            return (await self._store.turn(self._scope, turn)).open
-
-        read = partial(self._read_run, turn)
-        async for numbered in follow_stored(
-            read, is_open, self.clock, after=after, epoch=record.epoch
-        ):
+        session = await self.reading(states, turn)
+        async for numbered in session.numbered(after):
             yield numbered
+
+    async def reading(self, states: StateManager, turn: TurnId) -> StreamSession:
+        """A session to read a turn from, wherever it runs or ran. Raises NotFound."""
+        await self._begun(turn)
+        found = self.streams.find(turn)
+        if found is None:
+            record = await self._store.turn(self._scope, turn)
+            found = StoredSession(
+                turn,
+                record.conversation,
+                read_run=partial(self._read_run, turn),
+                is_open=partial(self._is_open, turn),
+                clock=self.clock,
+                epoch=record.epoch,
+            )
+        if found.conversation != states.state.id:
+            raise NotFound(f"no turn {turn!r} in this conversation")
+        return found
+
+    async def _is_open(self, turn: TurnId) -> bool:
+        return (await self._store.turn(self._scope, turn)).open
 
     async def end_held(self, states: StateManager, turn: TurnId) -> None:
         """Cancel a turn that no task works on."""
-        session = await self.session(states, turn)
-        facts = close_turn(states.state, turn, TurnOutcome.CANCELLED, why=STOPPED)
-        await self._end(states, session, facts, TurnCancelled(turn))
+        async with self._ending:
+            session = await self.session(states, turn)
+            if self.is_running(turn):  # somebody has just decided its last call
+                session.cancel()
+                await self.settled(turn)
+            if not _is_open(states, turn):
+                return
+            if not session.is_ended:
+                facts = close_turn(states.state, turn, TurnOutcome.CANCELLED, why=STOPPED)
+                await self._end(states, session, facts, TurnCancelled(turn))
+                return
+        await self.end_lost(states, turn)
 
     async def recover(self) -> int:
         """End open turns whose process died, with valid history. Held turns stay held.
@@ -147,21 +198,31 @@ class TurnRunner:
         opened = (await states.refresh()).turn
         if opened is None or opened.id != record.id or opened.held is not None:
             return False
-        session = await self.session(states, record.id)
-        said = await self._said_before(states.state, record)
-        state = states.state if said is None else apply(states.state, said)
-        closing = close_turn(state, record.id, TurnOutcome.INTERRUPTED, why=PROGRAM_STOPPED)
-        facts = closing if said is None else (said, *closing)
-        await self._end(states, session, facts, TurnInterrupted(record.id))
+        await self.end_lost(states, record.id)
         log.get("recovery").info("turn_interrupted", turn=record.id)
         return True
 
+    async def end_lost(self, states: StateManager, turn: TurnId) -> None:
+        """End an open turn that nobody works on any more, with valid history: its process died, or
+        the store failed while it ran. What its readers have seen is kept as a partial message."""
+        async with self._ending:
+            session = await self.session(states, turn)
+            said = await self._said_before(states.state, session)
+            if not _is_open(states, turn):
+                return
+            state = states.state if said is None else apply(states.state, said)
+            closing = close_turn(state, turn, TurnOutcome.INTERRUPTED, why=PROGRAM_STOPPED)
+            facts = closing if said is None else (said, *closing)
+            await self._end(states, session, facts, TurnInterrupted(turn))
+
     async def _said_before(
-        self, state: ConversationState, record: TurnRecord
+        self, state: ConversationState, session: StreamSession
     ) -> MessageAdded | None:
         """The partial message that clients have seen and the log does not hold yet."""
-        rows = await self._store.read_run(self._scope, record.id)
-        found = None if state.pending_calls else unfinished_message(rows)
+        rows = await self._store.read_run(self._scope, session.turn)
+        found = None
+        if not state.pending_calls:
+            found = unfinished_message((*rows, *session.unwritten()))
         if found is None:
             return None
         message = Message(
@@ -173,7 +234,7 @@ class TurnRunner:
             stop=StopReason.ABORTED,
             flags=(Flag.PARTIAL,),
         )
-        return MessageAdded(message, record.id)
+        return MessageAdded(message, session.turn)
 
     async def _end(
         self,
@@ -182,13 +243,18 @@ class TurnRunner:
         facts: tuple[Event, ...],
         last: StreamEvent,
     ) -> None:
-        rows = session.unwritten((last,))
-        await states.dispatch(RecordFacts(facts), run=(session.turn, rows))
-        session.publish([last])
+        # Where the store failed, readers have seen the end already; it only has to be written.
+        staged = () if session.is_ended else (last,)
+        rows = session.unwritten(staged)
+        await states.dispatch(RecordFacts(facts), run=(session.turn, rows) if rows else None)
+        session.publish(staged)
         session.written(session.last)
 
     async def aclose(self) -> None:
-        """Cancel what runs and wait for it."""
+        """Begin nothing more, cancel what runs and wait for it."""
+        self._closed = True
+        for turn in list(self._beginning):
+            await self._begun(turn)
         await self.streams.aclose()
 
     # Filling in the ports.
@@ -238,6 +304,21 @@ class TurnRunner:
     async def _keep(self, data: bytes) -> BlobId:
         return await self._blobs.put(self._scope, data)
 
+    async def check_blobs(self, message: Message) -> None:
+        """Raise InvalidInput when the message refers to a blob that this tenant does not have."""
+        for block in message.content:
+            if isinstance(block, Image | File) and block.blob is not None:
+                try:
+                    await self._blobs.size(self._scope, block.blob)
+                except NotFound as error:
+                    raise InvalidInput(
+                        f"there is no attachment {block.blob!r}", hint="Attach the file first."
+                    ) from error
+
     async def read_blob(self, blob: BlobId) -> bytes:
         """All bytes of a blob. Raises NotFound."""
         return b"".join([piece async for piece in self._blobs.get(self._scope, blob)])
+
+
+def _is_open(states: StateManager, turn: TurnId) -> bool:
+    return states.state.turn is not None and states.state.turn.id == turn

@@ -8,12 +8,13 @@ serves.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from palaver import log
 from palaver.domain.clock import Clock
 from palaver.domain.errors import PalaverError
 from palaver.domain.ids import TurnId
-from palaver.domain.stream import TurnFailed
+from palaver.domain.stream import TurnFailed, TurnInterrupted
 from palaver.domain.values import ErrorInfo
 from palaver.streams.bus import EventBus
 from palaver.streams.session import StreamSession
@@ -38,16 +39,23 @@ class StreamManager:
 
     def start(self, session: StreamSession, drive: Drive) -> None:
         """Run a turn, or run it on after a suspension. Its errors are the driver's to handle."""
+        self.keep(session)
+        task = asyncio.create_task(self._run(session, drive), name=f"turn {session.turn}")
+        self._tasks[session.turn] = task
+        task.add_done_callback(partial(self._settle, session))
+
+    def keep(self, session: StreamSession) -> StreamSession:
+        """The session of this turn for everybody from now on: this one, unless there is one."""
         self._forget_old()
         if session.turn not in self._sessions:
             self._sessions[session.turn] = session
+            self._ended_at[session.turn] = self._clock.monotonic()
             session.follow(
                 lambda first, events: self.bus.publish(
                     session.conversation, session.turn, first, events
                 )
             )
-        task = asyncio.create_task(self._run(session, drive), name=f"turn {session.turn}")
-        self._tasks[session.turn] = task
+        return self._sessions[session.turn]
 
     def find(self, turn: TurnId) -> StreamSession | None:
         """The session of a turn that runs here, is held here, or ended here a short while ago."""
@@ -64,16 +72,18 @@ class StreamManager:
             await asyncio.wait([task])
 
     async def aclose(self, *, grace_s: float = 5.0) -> None:
-        """Cancel every running turn as a person would; after `grace_s` seconds stop waiting."""
-        for turn in list(self._tasks):
-            self._sessions[turn].cancel()
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(list(self._tasks.values()), timeout=grace_s)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        """Cancel every running turn as a person would; after `grace_s` seconds stop waiting.
+
+        Turns that begin meanwhile are cancelled, too.
+        """
+        while self._tasks:
+            for turn in list(self._tasks):
+                self._sessions[turn].cancel()
+            _, late = await asyncio.wait(list(self._tasks.values()), timeout=grace_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def _run(self, session: StreamSession, drive: Drive) -> None:
         try:
@@ -84,10 +94,16 @@ class StreamManager:
             if not session.is_ended:
                 told = error.info() if isinstance(error, PalaverError) else _UNEXPECTED
                 session.publish([TurnFailed(session.turn, told)])
-        finally:
+
+    def _settle(self, session: StreamSession, task: asyncio.Task[None]) -> None:
+        # A callback, since a task that is cancelled before its first step runs no `finally`.
+        if self._tasks.get(session.turn) is task:
             del self._tasks[session.turn]
-            self._ended_at[session.turn] = self._clock.monotonic()
-            self._ended_at.move_to_end(session.turn)
+        self._ended_at[session.turn] = self._clock.monotonic()
+        self._ended_at.move_to_end(session.turn)
+        if task.cancelled() and not session.is_ended:
+            # Nothing durable says so yet; the next process finds the turn open and says the same.
+            session.publish([TurnInterrupted(session.turn)])
 
     def _forget_old(self) -> None:
         now = self._clock.monotonic()

@@ -177,11 +177,13 @@ class StreamSession:
     async def events(
         self, after: int = 0, *, until_suspended: bool = False
     ) -> AsyncIterator[StreamEvent]:
-        """The same without numbers; `until_suspended` also ends behind a TurnSuspended."""
-        async for _, events in self.batches(after):
-            for event in events:
+        """The same without numbers; `until_suspended` also ends behind a TurnSuspended that is the
+        newest event: a reader who comes when the turn went on gets the rest, too."""
+        async for first, events in self.batches(after):
+            for number, event in enumerate(events, first):
+                ends = until_suspended and isinstance(event, TurnSuspended) and number == self.last
                 yield event
-                if until_suspended and isinstance(event, TurnSuspended):
+                if ends:
                     return
 
     async def ended(self) -> None:
