@@ -1,12 +1,16 @@
 """Facts in orders that can happen, for property tests."""
 
+from typing import Literal
+
 from hypothesis import strategies as st
 
 from palaver.domain.events import (
     AttemptMade,
     ConversationCreated,
     Event,
+    HeadMoved,
     MessageAdded,
+    MessagePinned,
     MetadataChanged,
     PreferencesChanged,
     Recorded,
@@ -43,6 +47,9 @@ from palaver.domain.values import (
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=40)
 short = st.text("abcXYZ09_-", min_size=1, max_size=8)
+reasons: st.SearchStrategy[Literal["undo", "switch", "edit"]] = st.sampled_from(
+    ["undo", "switch", "edit"]
+)
 usages = st.builds(Usage, *[st.integers(0, 10_000)] * 5, st.booleans())
 user_blocks: st.SearchStrategy[Block] = st.one_of(
     st.builds(Text, texts),
@@ -106,6 +113,11 @@ def logs(draw: st.DrawFn) -> list[Recorded]:
     facts: list[Event] = [ConversationCreated(UserPreferences("offline", generation=settings))]
     for number in range(draw(st.integers(0, 4))):
         facts += draw(turns(number))
+        if draw(st.integers(0, 2)) == 0:
+            heads = [None, *(MessageId(f"m{n}") for n in range(number + 1))]
+            facts.append(HeadMoved(draw(st.sampled_from(heads)), draw(reasons)))
+        if draw(st.booleans()):
+            facts.append(MessagePinned(MessageId(f"m{number}"), draw(st.booleans())))
         if draw(st.booleans()):
             facts.append(MetadataChanged(SessionMetadata(draw(texts), custom={"k": "v"})))
         if draw(st.booleans()):

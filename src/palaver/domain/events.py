@@ -6,11 +6,11 @@ clients are shown while a turn runs is another family, in `stream`, and cannot g
 mistake.
 """
 
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from palaver.domain.ids import CallId, TurnId
+from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, StopReason, ToolResult
 from palaver.domain.values import (
     Effect,
@@ -115,6 +115,37 @@ class TurnClosed(_Event, frozen=True, tag="turn.closed"):
     error: ErrorInfo | None = None
 
 
+class HeadMoved(_Event, frozen=True, tag="head.moved"):
+    """The conversation goes on behind another message: undo, redo, edit, a switch of branches.
+
+    `head` is the new last message, None for an empty path. What lay behind stays as a branch.
+    """
+
+    head: MessageId | None
+    reason: Literal["undo", "redo", "switch", "edit"] = "switch"
+
+
+class MessagePinned(_Event, frozen=True, tag="message.pinned"):
+    """A person marked a message as important, or no longer."""
+
+    message: MessageId
+    pinned: bool = True
+
+
+class MessageRedacted(_Event, frozen=True, tag="message.redacted"):
+    """A message's content was erased everywhere; the fact that held it was rewritten."""
+
+    message: MessageId
+    note: str = ""
+
+
+class ConversationForked(_Event, frozen=True, tag="conversation.forked"):
+    """This conversation begins as another one's: it shares all facts up to number `seq`."""
+
+    origin: ConversationId
+    seq: int
+
+
 class UnknownEvent(msgspec.Struct, frozen=True):
     """An event of a newer Palaver: it is kept and makes the conversation read-only."""
 
@@ -135,6 +166,10 @@ Event: TypeAlias = (
     | CallDecided
     | AttemptMade
     | TurnClosed
+    | HeadMoved
+    | MessagePinned
+    | MessageRedacted
+    | ConversationForked
 )
 
 

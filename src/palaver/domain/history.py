@@ -47,6 +47,14 @@ class History(Sequence[T], Generic[T]):
             raise IndexError("an empty history has no last item")
         return self._of((*self._chunks[:-1], (*self._chunks[-1][:-1], item)), ())
 
+    def first(self, length: int) -> "History[T]":
+        """The first `length` items; the full chunks among them are shared, not copied."""
+        if length >= self._length:
+            return self
+        full = length // CHUNK
+        rest = self._chunks[full] if full < len(self._chunks) else self._tail
+        return self._of(self._chunks[:full], rest[: length - full * CHUNK])
+
     def since(self, start: int) -> Iterator[T]:
         """Items from position `start` on, without touching the ones before."""
         for i in range(start // CHUNK, len(self._chunks)):

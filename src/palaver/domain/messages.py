@@ -53,6 +53,8 @@ class Flag(StrEnum):
     """The message was cut: abort, failure or crash."""
     SYNTHETIC = "synthetic"
     """Written by Palaver, not by a person or model (for example a result for an aborted call)."""
+    REDACTED = "redacted"
+    """Its content was erased on request."""
     OFFLINE = "offline"
     """Written by the offline responder, which is no language model."""
 

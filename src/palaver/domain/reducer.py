@@ -9,13 +9,18 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from palaver.domain.branches import move
 from palaver.domain.errors import InvalidTransition
 from palaver.domain.events import (
     AttemptMade,
     CallDecided,
     ConversationCreated,
+    ConversationForked,
     Event,
+    HeadMoved,
     MessageAdded,
+    MessagePinned,
+    MessageRedacted,
     MetadataChanged,
     PreferencesChanged,
     Recorded,
@@ -26,9 +31,17 @@ from palaver.domain.events import (
     TurnOpened,
     UnknownEvent,
 )
-from palaver.domain.ids import TurnId
-from palaver.domain.messages import Message, Role, ToolResult
-from palaver.domain.state import Anchor, ConversationState, OpenTurn, tool_message_id
+from palaver.domain.ids import MessageId, TurnId
+from palaver.domain.messages import Role, ToolResult
+from palaver.domain.redaction import redact
+from palaver.domain.state import (
+    Anchor,
+    ConversationState,
+    OpenTurn,
+    Origin,
+    first_result,
+    with_result,
+)
 
 
 def fold(state: ConversationState, records: Iterable[Recorded]) -> ConversationState:
@@ -80,10 +93,38 @@ def apply(state: ConversationState, event: Event | UnknownEvent) -> Conversation
             if state.pending_calls:
                 raise InvalidTransition("a turn cannot end while a call has no result")
             return replace(state, turn=None)
+        case HeadMoved():
+            return _move(state, event)
+        case MessagePinned(message=message, pinned=pinned):
+            others = tuple(p for p in state.pins if p != message)
+            return replace(state, pins=(*others, message) if pinned else others)
+        case MessageRedacted(message=message):
+            return state.with_path(*redact(state.messages, state.aside, message))
+        case ConversationForked(origin=origin, seq=seq):
+            return replace(state, origin=Origin(origin, seq))
         case UnknownEvent():
             return replace(state, read_only=True)
         case _:
             assert_never(event)
+
+
+def _move(state: ConversationState, event: HeadMoved) -> ConversationState:
+    if state.turn is not None:
+        raise InvalidTransition("the head cannot move while a turn is open")
+    left = state.last
+    try:
+        path, aside = move(state.messages, state.aside, event.head)
+    except KeyError:
+        raise InvalidTransition(f"there is no message {event.head}") from None
+    undone: tuple[MessageId, ...] = ()
+    if event.reason == "undo" and left is not None:
+        undone = (*state.undone, left.id)
+    elif event.reason == "redo":
+        undone = state.undone[:-1]
+    state = replace(state.with_path(path, aside), undone=undone)
+    if state.pending_calls:
+        raise InvalidTransition("the head cannot stand between a call and its result")
+    return state
 
 
 def _open(state: ConversationState, turn: TurnId) -> OpenTurn:
@@ -103,6 +144,8 @@ def _add_message(state: ConversationState, event: MessageAdded) -> ConversationS
     ids = [call.id for call in message.tool_calls]
     if len(set(ids)) != len(ids):
         raise InvalidTransition("two calls of one message have the same id")
+    if state.undone:
+        state = replace(state, undone=())
     return state.with_message(message)
 
 
@@ -124,12 +167,8 @@ def _resolve(state: ConversationState, event: ToolResolved) -> ConversationState
 def _with_result(state: ConversationState, result: ToolResult) -> ConversationState:
     last = state.messages[-1]
     if last.role is Role.ASSISTANT:
-        made = Message(Role.TOOL, (result,), tool_message_id(last.id), parent=last.id)
-        return state.with_message(made)
-    # In call order, not finish order: the same run must give the same prompt.
-    order = {call.id: i for i, call in enumerate(state.messages[-2].tool_calls)}
-    results = sorted((*last.tool_results, result), key=lambda r: order[r.call_id])
-    return state.with_last_message(replace(last, content=tuple(results)))
+        return state.with_message(first_result(last, result))
+    return state.with_last_message(with_result(last, result, state.messages[-2]))
 
 
 def _decide(state: ConversationState, event: CallDecided) -> ConversationState:

@@ -10,14 +10,15 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
-from palaver.domain.events import MessageAdded, Recorded, ToolResolved
+from palaver.domain.branches import Path, Tail, move
+from palaver.domain.events import HeadMoved, MessageAdded, Recorded, ToolResolved
 from palaver.domain.history import History
-from palaver.domain.messages import Message, Role
-from palaver.domain.state import ConversationState, tool_message_id
+from palaver.domain.messages import Message, Role, ToolResult
+from palaver.domain.state import ConversationState, first_result, with_result
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 """Raised whenever the reducer's result for the same facts changes; older snapshots are ignored."""
-MESSAGE_KINDS = ("message.added", "tool.resolved")
+MESSAGE_KINDS = ("message.added", "tool.resolved", "head.moved")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -40,30 +41,34 @@ def restore(snapshot: Snapshot, records: Iterable[Recorded]) -> ConversationStat
     Raises msgspec.ValidationError when the body is not what this version wrote.
     """
     folded = msgspec.json.decode(snapshot.body, type=ConversationState)
-    return replace(folded, messages=History(_messages(records)))
+    path, aside = _tree(records)
+    return replace(folded, messages=path, aside=aside)
 
 
-def _messages(records: Iterable[Recorded]) -> list[Message]:
-    messages: list[Message] = []
+def _tree(records: Iterable[Recorded]) -> tuple[Path, tuple[Tail, ...]]:
+    """The messages of the facts, on the path and beside it. A list grows cheaper than a History,
+    and most conversations never leave their path."""
+    path: list[Message] = []
+    aside: tuple[Tail, ...] = ()
     for recorded in records:
         event = recorded.event
         if isinstance(event, MessageAdded):
-            messages.append(event.message)
+            path.append(event.message)
         elif isinstance(event, ToolResolved):
-            _gather(messages, event)
-    return messages
+            _gather(path, event.result)
+        elif isinstance(event, HeadMoved):
+            moved, aside = move(History(path), aside, event.head)
+            path = list(moved)
+    return History(path), aside
 
 
-def _gather(messages: list[Message], event: ToolResolved) -> None:
+def _gather(messages: list[Message], result: ToolResult) -> None:
     last = messages[-1]
     if last.role is Role.ASSISTANT:
-        messages.append(
-            Message(Role.TOOL, (event.result,), tool_message_id(last.id), parent=last.id)
-        )
-        return
-    order = {call.id: i for i, call in enumerate(messages[-2].tool_calls)}
-    results = sorted((*last.tool_results, event.result), key=lambda r: order[r.call_id])
-    messages[-1] = replace(last, content=tuple(results))
+        messages.append(first_result(last, result))
+    else:
+        messages[-1] = with_result(last, result, messages[-2])
 
 
-_FIELDS = tuple(name for name in ConversationState.__struct_fields__ if name != "messages")
+_BESIDE = ("messages", "aside")
+_FIELDS = tuple(name for name in ConversationState.__struct_fields__ if name not in _BESIDE)

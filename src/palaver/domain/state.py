@@ -4,9 +4,10 @@ from hashlib import blake2b
 
 import msgspec
 
+from palaver.domain.branches import Path, Tail
 from palaver.domain.history import History
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
-from palaver.domain.messages import Message, Role, ToolCall
+from palaver.domain.messages import Message, Role, ToolCall, ToolResult
 from palaver.domain.values import SessionMetadata, SuspendReason, Usage, UserPreferences
 
 _encoder = msgspec.json.Encoder()
@@ -41,6 +42,13 @@ class Anchor(msgspec.Struct, frozen=True):
     tokens: int
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Where a fork comes from: it shares that conversation's facts up to number `seq`."""
+
+    conversation: ConversationId
+    seq: int
+
+
 class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One conversation at one sequence number.
 
@@ -56,6 +64,12 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The hash without the last message, which may still be growing (tool results)."""
     preferences: UserPreferences = UserPreferences()
     metadata: SessionMetadata = SessionMetadata()
+    aside: tuple[Tail, ...] = ()
+    """Branches off the path; see `branches`."""
+    undone: tuple[MessageId, ...] = ()
+    """Heads that redo goes back to, the next one last."""
+    pins: tuple[MessageId, ...] = ()
+    origin: Origin | None = None
     turn: OpenTurn | None = None
     usage: Usage = Usage()
     """Everything spent on this conversation, failed attempts included."""
@@ -81,6 +95,23 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
             content_hash=next_hash(self.hash_before_last, message),
         )
 
+    def with_path(self, path: Path, aside: tuple[Tail, ...]) -> "ConversationState":
+        """This conversation on another path. Costs a walk over it, for the hash."""
+        before, chain = EMPTY_HASH, EMPTY_HASH
+        for message in path:
+            before, chain = chain, next_hash(chain, message)
+        anchor = self.anchor
+        if anchor is not None and not _shares(self.messages, path, anchor.messages):
+            anchor = None
+        return msgspec.structs.replace(
+            self,
+            messages=path,
+            aside=aside,
+            content_hash=chain,
+            hash_before_last=before,
+            anchor=anchor,
+        )
+
     @property
     def last(self) -> Message | None:
         """The newest message."""
@@ -100,12 +131,32 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
         return tuple(c for c in self.messages[-2].tool_calls if c.id not in answered)
 
 
+def _shares(one: Path, other: Path, length: int) -> bool:
+    """Whether two paths have their first `length` messages in common."""
+    if length > len(one) or length > len(other):
+        return False
+    return length == 0 or one[length - 1] is other[length - 1]
+
+
 def next_hash(before: str, message: Message) -> str:
     """The chain hash of a history that ends with `message`: 32 hexadecimal digits."""
     digest = blake2b(before.encode(), digest_size=16)
     digest.update(message.role.encode())
     digest.update(_encoder.encode(message.content))
     return digest.hexdigest()
+
+
+def first_result(assistant: Message, result: ToolResult) -> Message:
+    """The tool message that begins with `result` of a call of `assistant`."""
+    return Message(Role.TOOL, (result,), tool_message_id(assistant.id), parent=assistant.id)
+
+
+def with_result(message: Message, result: ToolResult, assistant: Message) -> Message:
+    """The tool message with one more result, in call order and not in finish order: the same run
+    must give the same prompt."""
+    order = {call.id: i for i, call in enumerate(assistant.tool_calls)}
+    results = sorted((*message.tool_results, result), key=lambda r: order[r.call_id])
+    return msgspec.structs.replace(message, content=tuple(results))
 
 
 def tool_message_id(assistant: MessageId) -> MessageId:

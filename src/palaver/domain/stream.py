@@ -4,9 +4,9 @@
       ( AttemptStarted
           ( TextDelta | ReasoningDelta | ToolRequested | ToolArgumentsDelta
           | ToolStarted | ToolProgress | ToolFinished )*
-          MessageCompleted?  UsageReported?
-        RetryScheduled? )*
-      ( TurnSuspended … )*
+          MessageCompleted?  UsageReported?  RetryScheduled?
+          ( ToolStarted | ToolProgress | ToolFinished )*       of calls that waited for the message
+        TurnSuspended? )*
     TurnCompleted | TurnFailed | TurnCancelled | TurnInterrupted
 
 These events are numbered in the turn's run log; they never enter the conversation log. The text of

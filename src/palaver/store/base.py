@@ -155,11 +155,14 @@ class ConversationStore(Protocol):
         expected: int,
         run: tuple[TurnId, Sequence[RunRow]] | None = None,
         snapshot: Snapshot | None = None,
+        opens: TurnId | None = None,
     ) -> Appended:
         """Write facts behind number `expected`, and with them rows of a run log and a snapshot.
 
-        TurnClosed also closes the turn's row (TurnOpened makes none, so copying another log into
-        this one opens nothing). Raises StaleWriter (also for rows with an old epoch), NotFound.
+        `opens` makes the row of a turn that answers an older message again, owned by this process
+        (a TurnOpened alone makes none, so copying another log into this one opens nothing).
+        TurnClosed closes the turn's row. Raises StaleWriter (also for rows with an old epoch),
+        NotFound, and Conflict for a turn that has a row.
         """
         ...
 
@@ -208,8 +211,50 @@ class ConversationStore(Protocol):
         """
         ...
 
+    async def fork(
+        self,
+        scope: Scope,
+        source: ConversationId,
+        conversation: ConversationId,
+        events: Sequence[Event],
+        *,
+        at: int,
+    ) -> Appended:
+        """Begin a log that shares the facts 1 to `at` of `source` and goes on with `events`.
+
+        Nothing is copied: reading, snapshots, search within the conversation and listings of the
+        fork see the shared facts as its own. Costs the same for any length. Raises NotFound,
+        InvalidInput where `source` ends before `at`, Conflict if `conversation` exists.
+        """
+        ...
+
+    async def rewrite(
+        self,
+        scope: Scope,
+        conversation: ConversationId,
+        replaced: Sequence[tuple[int, Event]],
+        events: Sequence[Event],
+        *,
+        expected: int,
+        runs: Sequence[TurnId] = (),
+    ) -> Appended:
+        """Put other facts of the same types at these numbers, and append `events`: redaction.
+
+        The old bytes are gone from the file, the search index, every snapshot of the conversation
+        and of its forks, and the run logs of `runs`. Forks that share the facts see the new ones.
+        Raises StaleWriter, NotFound, InvalidInput for a number or a type that does not fit.
+        """
+        ...
+
+    async def blob_references(self, scope: Scope) -> frozenset[BlobId]:
+        """Every blob that a fact of this tenant names. Costs a walk over all of them."""
+        ...
+
     async def delete(self, scope: Scope, conversation: ConversationId) -> None:
-        """Erase log, index, snapshots, turns and run logs. Raises NotFound."""
+        """Erase log, index, snapshots, turns and run logs. Raises NotFound.
+
+        Forks live on: facts that they share are given to them first.
+        """
         ...
 
     async def turn(self, scope: Scope, turn: TurnId) -> TurnRecord:
