@@ -22,13 +22,15 @@ from palaver.domain.errors import (
     StreamTruncated,
 )
 from palaver.domain.messages import Flag
-from palaver.domain.values import TurnOutcome
+from palaver.domain.values import TurnOutcome, Usage
 from palaver.settings import Clocks, Settings, TurnLimits
 from palaver.testing import (
     Call,
     Cut,
     Fail,
+    Line,
     Pause,
+    Report,
     Say,
     ScriptedModel,
     Stop,
@@ -339,3 +341,29 @@ async def test_tools_see_the_history_and_report_progress(opened: Opened) -> None
     assert "tool.progress" in kinds(events)
     assert next(e for e in events if isinstance(e, ToolFinished)).result.text == "1"
     assert isinstance(events[-1], TurnCompleted)
+
+
+async def test_what_a_cut_answer_used_counts_what_it_said(opened: Opened) -> None:
+    """Providers report the output at the end; until then it is estimated, and marked so."""
+    begun = Report(Usage(input=900, output=1))
+    model = ScriptedModel([[begun, Say("many words " * 200), Pause(until=asyncio.Event())]])
+    conversation = await (await opened(model)).create()
+    session = await conversation.start("go")
+    async for event in session.events():
+        if isinstance(event, TextDelta) and len(model.streams[0].partial()[0].text) == 2200:  # type: ignore[union-attr]
+            session.cancel()
+    assert conversation.state.usage.input == 900
+    assert conversation.state.usage.output > 200
+    assert conversation.state.usage.estimated
+    assert conversation.state.anchor is None
+
+
+async def test_a_repeated_attempt_costs_what_it_reported(opened: Opened, clock: ToldClock) -> None:
+    """What the provider counted before it failed stands in the ledger."""
+    failing: list[Line] = [Report(Usage(input=900)), Fail(Overloaded("busy"))]
+    conversation = await (await opened(ScriptedModel([failing, "ok"]))).create()
+    said = asyncio.create_task(conversation.say("go"))
+    await clock.advance(60)
+    reply = await said
+    assert reply.usage == conversation.state.usage
+    assert reply.usage.input > 900

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from palaver.domain.errors import PalaverError, ProviderError
 from palaver.domain.events import AttemptMade, Event, MessageAdded, ToolResolved
 from palaver.domain.ids import CallId, TurnId
@@ -59,8 +61,11 @@ class Commits:
 
     def retrying(self, attempt: Attempt, failure: ProviderError, wait_s: float) -> Commit:
         """An attempt that failed before it said anything, and when the next one follows."""
-        made = self._attempt(attempt, Usage(), error=failure)
-        return Commit((made,), (RetryScheduled(attempt.number, wait_s, failure.info()),))
+        usage = self._used_until_cut(attempt)
+        made = self._attempt(attempt, usage, error=failure)
+        reported = (self._reported(usage),) if usage.total else ()
+        again = RetryScheduled(attempt.number, wait_s, failure.info())
+        return Commit((made,), (*reported, again))
 
     # The end of the turn.
 
@@ -108,15 +113,11 @@ class Commits:
     def _cut_off(
         self, attempt: Attempt, error: PalaverError | None
     ) -> tuple[tuple[Event, ...], tuple[StreamEvent, ...]]:
-        state = self._ports.latest()
-        content = attempt.stream.partial()
-        usage = attempt.stream.usage() or attempt.usage
-        if usage is None and attempt.saw_content:
-            usage = self._ports.window.estimated_usage(state, content)
+        usage = self._used_until_cut(attempt)
         failure = error if isinstance(error, ProviderError) else None
-        made = self._attempt(attempt, usage or Usage(), error=failure)
-        reported = self._reported(usage or Usage())
-        kept = storable_partial(content)
+        made = self._attempt(attempt, usage, error=failure)
+        reported = self._reported(usage)
+        kept = storable_partial(attempt.stream.partial())
         if not kept:
             return (made,), (reported,)
         message = self._message(kept, StopReason.ABORTED, flags=(Flag.PARTIAL,))
@@ -124,6 +125,20 @@ class Commits:
             (MessageAdded(message, self._turn), made),
             (MessageCompleted(message), reported),
         )
+
+    def _used_until_cut(self, attempt: Attempt) -> Usage:
+        """Of an attempt without an end. Providers count the input at its beginning and the output
+        at its end, so that a report from between hardly counts what was said."""
+        reported = attempt.stream.usage() or attempt.usage
+        if not attempt.saw_content:
+            return reported or Usage()
+        said = attempt.stream.partial()
+        guess = self._ports.window.estimated_usage(self._ports.latest(), said)
+        if reported is None:
+            return guess
+        if reported.output >= guess.output:
+            return reported
+        return replace(reported, output=guess.output, estimated=True)
 
     # Parts.
 
