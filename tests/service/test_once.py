@@ -251,3 +251,36 @@ async def test_what_no_provider_could_be_sent_is_refused(opened: Opened, block: 
     with pytest.raises(InvalidInput):
         await conversation.say(Message.user((Text("look"), block)))
     assert len(conversation.messages) == 0
+
+
+async def test_watchers_hear_what_another_process_did(opened: Opened, tmp_path: Path) -> None:
+    """Every fact once, in the order of the log."""
+    one = await opened(ScriptedModel(["1"]), path=tmp_path / "c.db")
+    two = await opened(ScriptedModel(["2", "4"]), path=tmp_path / "c.db")
+    mine, heard = await one.create(), 1
+    changes: list[StateChange] = []
+    mine.states.subscribe(changes.append)
+    theirs = await two.open(mine.id)
+    await theirs.say("x")
+    await mine.say("y")
+    await theirs.say("z")
+    await mine.states.refresh()
+    heard += sum(len(change.facts) for change in changes)
+    assert heard == mine.state.seq
+
+
+async def test_interrupting_another_process_keeps_what_it_said(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """Its run log tells; the history holds it as a partial message."""
+    model = ScriptedModel([[Say("Half"), Pause(until=asyncio.Event())]])
+    one = await opened(model, path=tmp_path / "c.db")
+    two = await opened(ScriptedModel(["Other."]), path=tmp_path / "c.db")
+    mine = await one.create()
+    session = await mine.start("go")
+    while not await two.store.read_run(palaver.Scope(), session.turn):  # noqa: ASYNC110 - a file
+        await asyncio.sleep(0.01)
+    theirs = await two.open(mine.id)
+    assert (await theirs.say("stop", on_busy="interrupt")).text == "Other."
+    assert [m.text for m in theirs.messages] == ["go", "Half", "stop", "Other."]
+    assert theirs.messages[1].flags == (Flag.PARTIAL,)

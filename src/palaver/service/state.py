@@ -24,7 +24,7 @@ from palaver.domain.errors import (
     ReadOnlyConversation,
     StaleWriter,
 )
-from palaver.domain.events import Event, MessageAdded, Recorded
+from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
@@ -83,6 +83,8 @@ class StateManager:
         self._middleware = list(middleware)
         self._subscribers: list[StateSubscriber] = []
         self._lock = asyncio.Lock()
+        self._foreign: tuple[Event, ...] = ()
+        """Of other processes, folded in since the subscribers were told last."""
         self._snapshot_every, self._snapshot_at = snapshot_every, snapshot_at
         self.state_history: deque[ConversationState] = deque([state], maxlen=HISTORY)
 
@@ -130,15 +132,21 @@ class StateManager:
             before = self._state
             action = await self._through_middleware(action)
             done = await self._carry_out(action, run)
+            facts, self._foreign = (*self._foreign, *done.facts), ()
         if done.state is not before:
-            await self._tell(StateChange(before, done.state, done.facts))
+            await self._tell(StateChange(before, done.state, facts))
         return done
 
     async def refresh(self) -> ConversationState:
         """Fold in what other processes have appended. Returns the newest state."""
         async with self._lock:
+            before = self._state
             await self._catch_up()
-            return self._state
+            now = self._state
+            facts, self._foreign = self._foreign, ()
+        if facts:
+            await self._tell(StateChange(before, now, facts))
+        return now
 
     async def _through_middleware(self, action: StateAction) -> StateAction:
         if isinstance(action, RecordFacts):
@@ -248,6 +256,8 @@ class StateManager:
         records = await self._store.read(self._scope, self._state.id, after=self._state.seq)
         if records:
             self._become(fold(self._state, records))
+            known = (r.event for r in records if not isinstance(r.event, UnknownEvent))
+            self._foreign = (*self._foreign, *known)
 
     async def _tell(self, change: StateChange) -> None:
         for subscriber in list(self._subscribers):

@@ -174,11 +174,10 @@ class TurnRunner:
                 await self.settled(turn)
             if not _is_open(states, turn):
                 return
-            if not session.is_ended:
-                facts = close_turn(states.state, turn, TurnOutcome.CANCELLED, why=STOPPED)
-                await self._end(states, session, facts, TurnCancelled(turn))
-                return
-        await self.end_lost(states, turn)
+            if session.is_ended:
+                await self._close(states, session, TurnOutcome.INTERRUPTED, TurnInterrupted(turn))
+            else:
+                await self._close(states, session, TurnOutcome.CANCELLED, TurnCancelled(turn))
 
     async def recover(self) -> int:
         """End open turns whose process died, with valid history. Held turns stay held.
@@ -207,13 +206,17 @@ class TurnRunner:
         the store failed while it ran. What its readers have seen is kept as a partial message."""
         async with self._ending:
             session = await self.session(states, turn)
-            said = await self._said_before(states.state, session)
-            if not _is_open(states, turn):
-                return
-            state = states.state if said is None else apply(states.state, said)
-            closing = close_turn(state, turn, TurnOutcome.INTERRUPTED, why=PROGRAM_STOPPED)
-            facts = closing if said is None else (said, *closing)
-            await self._end(states, session, facts, TurnInterrupted(turn))
+            if _is_open(states, turn):
+                await self._close(states, session, TurnOutcome.INTERRUPTED, TurnInterrupted(turn))
+
+    async def _close(
+        self, states: StateManager, session: StreamSession, outcome: TurnOutcome, last: StreamEvent
+    ) -> None:
+        said = await self._said_before(states.state, session)
+        state = states.state if said is None else apply(states.state, said)
+        why = STOPPED if outcome is TurnOutcome.CANCELLED else PROGRAM_STOPPED
+        closing = close_turn(state, session.turn, outcome, why=why)
+        await self._end(states, session, closing if said is None else (said, *closing), last)
 
     async def _said_before(
         self, state: ConversationState, session: StreamSession
