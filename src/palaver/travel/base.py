@@ -37,6 +37,12 @@ class RepairKind(StrEnum):
     """A record of a kind that has no place in a conversation was left out."""
     DROPPED_REASONING = "dropped_reasoning"
     """Reasoning without proof, or behind which nothing came, was left out."""
+    MISSING_USER = "missing_user"
+    """The assistant spoke first; a user message that says so was put before it."""
+    MISPLACED = "misplaced"
+    """Something stood where providers refuse it; it was moved, or kept as text."""
+    INVALID_NAME = "invalid_name"
+    """A call's id or a tool's name has a form that providers refuse; it got another one."""
 
 
 class Repair(msgspec.Struct, frozen=True):
