@@ -1,5 +1,7 @@
 """Every setting, frozen and grouped by concern. Nothing here reads a file or the environment."""
 
+from typing import Literal
+
 import msgspec
 
 
@@ -63,6 +65,9 @@ class Settings(msgspec.Struct, frozen=True):
     retry: RetrySettings = RetrySettings()
     stream: StreamSettings = StreamSettings()
     tools: ToolSettings = ToolSettings()
+    titles: Literal["extractive", "model", "off"] = "extractive"
+    """Who names a conversation after its first answer, when nobody has: its first sentence, the
+    conversation's model (one small request), or nobody."""
     snapshot_every: int = 200
     """Facts between snapshots: opening folds at most this many."""
     message_bytes: int = 10 * 1024 * 1024

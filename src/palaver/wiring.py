@@ -16,8 +16,8 @@ from palaver.domain.clock import Clock
 from palaver.domain.errors import ConfigurationError
 from palaver.domain.values import Scope, UserPreferences
 from palaver.providers.base import Model
-from palaver.service.conversation import changed_preferences
 from palaver.service.manager import ConversationManager
+from palaver.service.preferences import changed_preferences
 from palaver.service.state import StateMiddleware
 from palaver.settings import Settings
 from palaver.store.base import BlobStore, ConversationStore

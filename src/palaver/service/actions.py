@@ -1,20 +1,22 @@
 """Commands: what somebody wants to happen to a conversation. `decide` turns them into facts."""
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from palaver.domain.errors import InvalidInput
+from palaver.domain.errors import ConversationBusy, InvalidInput
 from palaver.domain.events import (
     CallDecided,
     Event,
+    HeadMoved,
     MessageAdded,
+    MessagePinned,
     MetadataChanged,
     PreferencesChanged,
     TurnOpened,
 )
-from palaver.domain.ids import CallId, TurnId
+from palaver.domain.ids import CallId, MessageId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.state import ConversationState
 from palaver.domain.values import SessionMetadata, UserPreferences
@@ -49,13 +51,57 @@ class DecideCall(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+MoveReason: TypeAlias = Literal["undo", "redo", "switch", "edit"]
+
+
+class MoveHead(msgspec.Struct, frozen=True):
+    """Go on behind another message; None: from the beginning."""
+
+    head: MessageId | None
+    reason: MoveReason = "switch"
+
+
+class EditMessage(msgspec.Struct, frozen=True):
+    """Say `message` behind `parent`, in a branch beside what was said there: opens a turn."""
+
+    turn: TurnId
+    message: Message
+    parent: MessageId | None
+
+
+class AnswerAgain(msgspec.Struct, frozen=True):
+    """Answer a user message again: opens a turn."""
+
+    turn: TurnId
+    question: MessageId
+
+
+class PinMessage(msgspec.Struct, frozen=True):
+    """Mark a message as important, or no longer."""
+
+    message: MessageId
+    pinned: bool = True
+
+
 class RecordFacts(msgspec.Struct, frozen=True):
     """What a running turn found to be so. No middleware sees it: facts are not negotiable."""
 
     facts: tuple[Event, ...]
 
 
-StateAction: TypeAlias = SendMessage | SetPreferences | SetMetadata | DecideCall | RecordFacts
+StateAction: TypeAlias = (
+    SendMessage
+    | EditMessage
+    | AnswerAgain
+    | MoveHead
+    | PinMessage
+    | SetPreferences
+    | SetMetadata
+    | DecideCall
+    | RecordFacts
+)
+OPENING = (EditMessage, AnswerAgain)
+"""Actions that open a turn by an append; SendMessage has `accept`, which knows idempotency keys."""
 
 
 def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
@@ -67,6 +113,16 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
         case SendMessage(turn=turn, message=message):
             parent = None if state.last is None else state.last.id
             return (TurnOpened(turn), MessageAdded(replace(message, parent=parent), turn))
+        case EditMessage(turn=turn, message=message, parent=parent):
+            said = MessageAdded(replace(message, parent=parent), turn)
+            return (*_moved(state, parent, "edit"), TurnOpened(turn), said)
+        case AnswerAgain(turn=turn, question=question):
+            return (*_moved(state, question, "edit"), TurnOpened(turn))
+        case MoveHead(head=head, reason=reason):
+            return _moved(state, head, reason)
+        case PinMessage(message=message_id, pinned=pinned):
+            known = (message_id in state.pins) == pinned
+            return () if known else (MessagePinned(message_id, pinned),)
         case SetPreferences(preferences=preferences):
             return () if preferences == state.preferences else (PreferencesChanged(preferences),)
         case SetMetadata(metadata=metadata):
@@ -80,3 +136,12 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
             return (CallDecided(state.turn.id, call_id, approved, note),)
         case RecordFacts(facts=facts):
             return facts
+
+
+def _moved(
+    state: ConversationState, head: MessageId | None, reason: MoveReason
+) -> tuple[Event, ...]:
+    if state.turn is not None:
+        raise ConversationBusy("a turn of this conversation is still open")
+    here = None if state.last is None else state.last.id
+    return () if head == here else (HeadMoved(head, reason),)

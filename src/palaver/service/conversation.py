@@ -20,19 +20,27 @@ from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import (
     ErrorInfo,
-    GenerationSettings,
     SessionMetadata,
     TurnOutcome,
     UserPreferences,
 )
+from palaver.service import branching
 from palaver.service.actions import (
+    AnswerAgain,
     DecideCall,
+    EditMessage,
+    MoveHead,
+    MoveReason,
+    PinMessage,
     SendMessage,
     SetMetadata,
     SetPreferences,
 )
+from palaver.service.branching import Branch, StateDiff, difference
 from palaver.service.inbound import MessageInput, user_message
 from palaver.service.output import OutputType
+from palaver.service.preferences import changed_preferences
+from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Collector, Reply
 from palaver.service.state import Dispatched, StateManager
 from palaver.streams.session import Numbered, StreamSession
@@ -134,10 +142,7 @@ class Conversation:
         idempotency_key: str | None,
         output: OutputType | None,
     ) -> StreamSession:
-        message = user_message(
-            said, id=MessageId(new_id("msg")), limit_bytes=self._runner.settings.message_bytes
-        )
-        await self._runner.check_blobs(message)
+        message = await self._incoming(said)
         command = SendMessage(TurnId(new_id("turn")), message, idempotency_key)
         while True:
             self._runner.check_ready(self.state)
@@ -152,6 +157,12 @@ class Conversation:
             if done is not None and done.replayed is not None:
                 return await self._runner.reading(self._states, done.replayed)
             await self._make_room(on_busy)
+
+    async def _incoming(self, said: MessageInput) -> Message:
+        limit = self._runner.settings.message_bytes
+        message = user_message(said, id=MessageId(new_id("msg")), limit_bytes=limit)
+        await self._runner.check_blobs(message)
+        return message
 
     def _run(self, done: Dispatched, output: OutputType | None) -> StreamSession:
         match done.facts:
@@ -266,6 +277,74 @@ class Conversation:
             return replace(reply, output=shape.parse(last))
         return reply
 
+    # Branches. None of this loses a message: what is left behind stays as a branch.
+
+    async def undo(self) -> Message:
+        """Go back before the last user message, which is returned. Raises InvalidInput."""
+        question = branching.last_question(self.state)
+        await self._move(question.parent, "undo")
+        return question
+
+    async def redo(self) -> None:
+        """Take the last undo back. Raises InvalidInput when there is none."""
+        await self._move(branching.redo_target(self.state), "redo")
+
+    async def switch(self, message: str) -> None:
+        """Go on with the branch that `message` lies on, at its end. Raises NotFound."""
+        await self._move(branching.end_of_branch(self.state, MessageId(message)), "switch")
+
+    async def edit(
+        self, message: str, said: MessageInput, *, output: OutputType | None = None
+    ) -> StreamSession:
+        """Say something else in place of an earlier user message, in a branch beside it."""
+        edited = branching.user_message(self.state, MessageId(message))
+        changed = await self._incoming(said)
+        command = EditMessage(TurnId(new_id("turn")), changed, edited.parent)
+        return await self._branch(command, output)
+
+    async def regenerate(
+        self, message: str | None = None, *, output: OutputType | None = None
+    ) -> StreamSession:
+        """Answer a user message again (None: the last one), in a branch beside the old answer."""
+        id = None if message is None else MessageId(message)
+        question = branching.question_of(self.state, id)
+        return await self._branch(AnswerAgain(TurnId(new_id("turn")), question.id), output)
+
+    def branches(self) -> tuple[Branch, ...]:
+        """All branches by their last message, the active one first."""
+        return branching.branches(self.state)
+
+    async def pin(self, message: str, *, pinned: bool = True) -> None:
+        """Mark a message as important, or no longer. Raises NotFound."""
+        found = branching.find(self.state, MessageId(message))
+        await self._states.dispatch(PinMessage(found.id, pinned))
+
+    async def at(self, seq: int) -> ConversationState:
+        """The conversation as it was behind fact number `seq`. Raises InvalidInput."""
+        return await self._states.at(seq)
+
+    async def diff(self, one: int, other: int) -> StateDiff:
+        """What changed from fact number `one` to `other`."""
+        return difference(await self.at(one), await self.at(other))
+
+    async def redact(self, message: str, *, note: str = "") -> RedactionReceipt:
+        """Erase what a message says, everywhere, for ever. Raises NotFound, ConversationBusy."""
+        found = branching.find(self.state, MessageId(message))
+        return await self._runner.redact(self._states, found.id, note)
+
+    async def _move(self, head: MessageId | None, reason: MoveReason) -> None:
+        await self._end_abandoned()
+        await self._states.dispatch(MoveHead(head, reason))
+
+    async def _branch(
+        self, command: EditMessage | AnswerAgain, output: OutputType | None
+    ) -> StreamSession:
+        self._runner.check_ready(self.state)
+        await self._end_abandoned()
+        with self._runner.beginning(command.turn):
+            await self._states.dispatch(command)
+            return self._runner.run(self._states, command.turn, self._question(), output)
+
     # Settings.
 
     async def set_preferences(self, **changes: Any) -> UserPreferences:
@@ -282,30 +361,24 @@ class Conversation:
         """Name the conversation."""
         await self.set_metadata(replace(self.state.metadata, title=title.strip()))
 
+    async def name(self, by: Literal["extractive", "model"] = "extractive") -> str:
+        """Let its first sentence or its model name the conversation; returns the title."""
+        return await self._runner.name(self._states, by)
+
+    async def tag(self, *tags: str, remove: bool = False) -> tuple[str, ...]:
+        """Add tags, or remove them; returns the ones that it has then."""
+        kept = [t for t in self.state.metadata.tags if t not in tags]
+        after = tuple(kept if remove else [*kept, *dict.fromkeys(t.strip() for t in tags)])
+        await self.set_metadata(replace(self.state.metadata, tags=after))
+        return after
+
+    async def archive(self, *, archived: bool = True) -> None:
+        """Take the conversation out of the listing, or put it back."""
+        await self.set_metadata(replace(self.state.metadata, archived=archived))
+
     async def set_metadata(self, metadata: SessionMetadata) -> None:
         """Replace title, tags and custom fields."""
         await self._states.dispatch(SetMetadata(metadata))
-
-
-_GENERATION = frozenset(GenerationSettings.__struct_fields__)
-_PREFERENCES = frozenset(UserPreferences.__struct_fields__) - {"generation"}
-
-
-def changed_preferences(before: UserPreferences, changes: dict[str, Any]) -> UserPreferences:
-    """`before` with `changes` by name; generation settings are named directly."""
-    import msgspec
-
-    unknown = changes.keys() - _GENERATION - _PREFERENCES
-    if unknown:
-        known = ", ".join(sorted(_GENERATION | _PREFERENCES))
-        raise InvalidInput(f"no preference is called {min(unknown)!r}; there are: {known}")
-    generation = {k: v for k, v in changes.items() if k in _GENERATION}
-    direct = {k: v for k, v in changes.items() if k in _PREFERENCES}
-    after = replace(before, **direct, generation=replace(before.generation, **generation))
-    try:
-        return msgspec.convert(msgspec.to_builtins(after), UserPreferences)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(str(error)) from error
 
 
 def _told(reply: Reply) -> PalaverError:

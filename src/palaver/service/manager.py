@@ -4,19 +4,24 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from palaver.domain.clock import Clock
-from palaver.domain.errors import InvalidInput, NotFound
-from palaver.domain.events import ConversationCreated
-from palaver.domain.ids import BlobId, ConversationId, is_id
+from palaver.domain.errors import ConversationBusy, InvalidInput, NotFound
+from palaver.domain.events import ConversationCreated, ConversationForked, Event, HeadMoved
+from palaver.domain.ids import BlobId, ConversationId, MessageId, is_id
 from palaver.domain.messages import File, Image
+from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
 from palaver.providers.base import Model
-from palaver.service.conversation import Conversation, changed_preferences
+from palaver.service import branching, exports
+from palaver.service.conversation import Conversation
+from palaver.service.exports import Incoming
+from palaver.service.preferences import changed_preferences
 from palaver.service.state import StateManager, StateMiddleware, StateSubscriber, load_state
+from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
 from palaver.service.turns import TurnRunner
 from palaver.settings import Settings
 from palaver.store.base import BlobStore, ConversationStore, Page, SearchHit, TurnRecord
@@ -24,6 +29,8 @@ from palaver.streams.manager import StreamManager
 from palaver.system import new_id
 from palaver.tools.manager import ToolManager
 
+Changed: TypeAlias = list[tuple[ConversationId, float]]
+"""Conversations with the time of their newest change."""
 OPEN_CONVERSATIONS = 256
 """Idle conversations kept in memory; those in use stay beyond that."""
 
@@ -55,6 +62,7 @@ class ConversationManager:
         self._managers: WeakValueDictionary[str, StateManager] = WeakValueDictionary()
         self._recent: OrderedDict[str, StateManager] = OrderedDict()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._clock = clock
         self.tools = tools
         self.store = store
         self._runner = TurnRunner(
@@ -156,6 +164,104 @@ class ConversationManager:
         if states is not None and states.state.turn is not None:
             await self._handle(states).cancel()
         await self._store.delete(self._scope, checked)
+
+    async def fork(self, conversation: str, *, at: str | None = None) -> Conversation:
+        """A new conversation that shares this one's history up to message `at` (None: all of it).
+
+        Nothing is copied. Raises NotFound, and ConversationBusy while a turn is open.
+        """
+        states = await self._states(_checked(conversation))
+        state = await states.refresh()
+        if state.turn is not None:
+            raise ConversationBusy("a turn of this conversation is still open")
+        events: list[Event] = [ConversationForked(state.id, state.seq)]
+        if at is not None:
+            events.append(HeadMoved(branching.find(state, MessageId(at)).id))
+        for event in events:
+            state = apply(state, event)  # on trial: the head must be where it can stand
+        made = ConversationId(new_id("conv"))
+        await self._store.fork(self._scope, states.state.id, made, events, at=state.seq)
+        return self._handle(await self._states(made))
+
+    async def export(self, conversation: str, format: ExportFormat = "markdown") -> bytes:
+        """A conversation as a document: Markdown, lossless JSON Lines, OpenAI's chat format, or an
+        HTML page that stands alone. Raises NotFound."""
+        states = await self._states(_checked(conversation))
+        state = await states.refresh()
+        blobs = {b: await self._blob_or_none(b) for b in blobs_in(state)}
+        if format == "jsonl":
+            records = await self._store.read(self._scope, state.id)
+            return exports.lossless(state, records, blobs)
+        return exports.document(format, state, blobs)
+
+    async def import_conversations(
+        self, data: bytes, *, name: str = "", format: str | None = None
+    ) -> tuple[ImportReport, ...]:
+        """Store every conversation that a file holds; `name` helps to tell its format.
+
+        Raises InvalidInput for a file that nothing can read; then nothing is stored.
+        """
+        incoming = exports.incoming(data, name=name, format=format)
+        return tuple([await self._take_in(each) for each in incoming])
+
+    async def _take_in(self, incoming: Incoming) -> ImportReport:
+        for data in incoming.blobs.values():
+            await self._blobs.put(self._scope, data)
+        state = folded(incoming.facts)
+        made = ConversationId(new_id("conv"))
+        await self._store.create(self._scope, made, incoming.facts)
+        return ImportReport(
+            made,
+            incoming.format,
+            state.metadata.title,
+            sum(1 for _ in branching.everywhere(state)),
+            state.content_hash,
+            incoming.repairs,
+        )
+
+    async def purge(
+        self, *, older_than_s: float, dry_run: bool = False
+    ) -> tuple[ConversationId, ...]:
+        """Delete conversations that were not changed for so long; ones with pins stay.
+
+        Returns which. `dry_run` only says which it would be.
+        """
+        before = self._clock.now() - older_than_s
+        old = [c for c in await self._every_id() if c[1] < before]
+        gone: list[ConversationId] = []
+        for conversation, _ in old:
+            if (await self._states(conversation)).state.pins:
+                continue
+            gone.append(conversation)
+            if not dry_run:
+                await self.delete(conversation)
+        return tuple(gone)
+
+    async def collect_blobs(self, *, older_than_s: float = 86_400.0) -> int:
+        """Delete attachments and tool outputs that no conversation refers to; returns how many.
+
+        Younger ones stay: they may belong to a message that is being written.
+        """
+        named = await self._store.blob_references(self._scope)
+        return await self._blobs.collect(self._scope, keep=named, older_than_s=older_than_s)
+
+    async def _every_id(self) -> Sequence[tuple[ConversationId, float]]:
+        found: Changed = []
+        for archived in (False, True):
+            cursor: str | None = None
+            while True:
+                page = await self.list(limit=200, cursor=cursor, archived=archived)
+                found += [(item.id, item.updated_at) for item in page.items]
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return found
+
+    async def _blob_or_none(self, blob: BlobId) -> bytes | None:
+        try:
+            return await self._runner.read_blob(blob)
+        except NotFound:
+            return None
 
     async def attach(
         self, source: "bytes | Path", *, name: str = "", media_type: str = ""

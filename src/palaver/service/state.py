@@ -20,16 +20,18 @@ from palaver import log
 from palaver.domain import snapshot as snapshots
 from palaver.domain.errors import (
     ConversationBusy,
+    InvalidInput,
     PalaverError,
     ReadOnlyConversation,
     StaleWriter,
 )
-from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
-from palaver.domain.ids import ConversationId, TurnId
+from palaver.domain.events import Event, MessageAdded, MessageRedacted, Recorded, UnknownEvent
+from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope
-from palaver.service.actions import RecordFacts, SendMessage, StateAction, decide
+from palaver.service.actions import OPENING, RecordFacts, SendMessage, StateAction, decide
+from palaver.service.redaction import Redaction, plan
 from palaver.store.base import Accepted, Appended, ConversationStore, RunRow
 
 HISTORY = 100
@@ -148,6 +150,43 @@ class StateManager:
             await self._tell(StateChange(before, now, facts))
         return now
 
+    async def at(self, seq: int) -> ConversationState:
+        """The state behind fact number `seq`. Raises InvalidInput where there is none."""
+        if not 0 <= seq <= self._state.seq:
+            raise InvalidInput(f"there is no fact {seq}; the log has {self._state.seq}")
+        for state in self.state_history:
+            if state.seq == seq:
+                return state
+        records = await self._store.read(self._scope, self._state.id, until=seq)
+        return fold(ConversationState(self._state.id), records)
+
+    async def redact(self, message: MessageId, note: str) -> tuple[Redaction, Appended]:
+        """Rewrite the facts that hold `message`, durably; no earlier state is kept in memory.
+
+        Raises ConversationBusy while a turn is open, and what the store raises.
+        """
+        async with self._lock:
+            await self._catch_up()
+            before = self._state
+            if before.turn is not None:
+                raise ConversationBusy("a turn of this conversation is still open")
+            planned = plan(await self._store.read(self._scope, before.id), message)
+            fact = MessageRedacted(message, note)
+            trial = self._trial((fact,))
+            appended = await self._store.rewrite(
+                self._scope,
+                before.id,
+                planned.replaced,
+                (fact,),
+                expected=before.seq,
+                runs=planned.turns,
+            )
+            self.state_history.clear()
+            self._advance(trial, appended)
+            self._snapshot_at = 0
+        await self._tell(StateChange(before, self._state, (fact,)))
+        return planned, appended
+
     async def _through_middleware(self, action: StateAction) -> StateAction:
         if isinstance(action, RecordFacts):
             return action
@@ -176,7 +215,8 @@ class StateManager:
         if isinstance(action, SendMessage):
             return await self._accept(action, facts)
         trial = self._trial(facts)
-        appended = await self._append(facts, run)
+        opens = action.turn if isinstance(action, OPENING) else None
+        appended = await self._append(facts, run, opens)
         self._advance(trial, appended)
         return Dispatched(self._state, facts)
 
@@ -226,13 +266,22 @@ class StateManager:
         return state
 
     async def _append(
-        self, facts: tuple[Event, ...], run: tuple[TurnId, Sequence[RunRow]] | None
+        self,
+        facts: tuple[Event, ...],
+        run: tuple[TurnId, Sequence[RunRow]] | None,
+        opens: TurnId | None,
     ) -> Appended:
         due = self._state.seq - self._snapshot_at >= self._snapshot_every
         # Of the state before these facts: its numbers and times are the store's already.
         taken = snapshots.take(self._state) if due else None
         appended = await self._store.append(
-            self._scope, self._state.id, facts, expected=self._state.seq, run=run, snapshot=taken
+            self._scope,
+            self._state.id,
+            facts,
+            expected=self._state.seq,
+            run=run,
+            snapshot=taken,
+            **({} if opens is None else {"opens": opens}),
         )
         if due:
             self._snapshot_at = self._state.seq
@@ -280,7 +329,9 @@ async def load_state(
             scope, conversation, until=found.seq, kinds=snapshots.MESSAGE_KINDS
         )
         try:
-            state, at = snapshots.restore(found, records), found.seq
+            # A fork begins with its origin's snapshot, which names the origin.
+            restored = replace(snapshots.restore(found, records), id=conversation)
+            state, at = restored, found.seq
         except (msgspec.MsgspecError, PalaverError):
             log.get("state").warning("snapshot_ignored", conversation=conversation)
     newer: list[Recorded] = await store.read(scope, conversation, after=at)

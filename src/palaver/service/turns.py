@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Literal
+
+from msgspec.structs import replace
 
 from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
-from palaver.domain.errors import InvalidInput, NotFound, PalaverError, StoreError
+from palaver.domain.errors import InvalidInput, NotFound, PalaverError, ProviderError, StoreError
 from palaver.domain.events import Event, MessageAdded
 from palaver.domain.ids import BlobId, MessageId, TurnId
 from palaver.domain.messages import File, Flag, Image, Message, Role, StopReason, Text
@@ -19,13 +22,15 @@ from palaver.domain.values import Scope, TurnOutcome, Usage
 from palaver.engine.closing import close_turn
 from palaver.engine.commits import STOPPED
 from palaver.engine.inbox import Inbox, Stop
-from palaver.engine.ports import TurnPorts
+from palaver.engine.ports import Emission, TurnPorts
 from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
-from palaver.service.actions import RecordFacts
+from palaver.service.actions import RecordFacts, SetMetadata
 from palaver.service.driver import TurnDriver
 from palaver.service.output import OutputType
+from palaver.service.redaction import RedactionReceipt
 from palaver.service.state import StateManager
+from palaver.service.titles import extractive_title, model_title
 from palaver.settings import Settings
 from palaver.store.base import BlobStore, ConversationStore, RunRow, TurnRecord
 from palaver.streams.follow import StoredSession
@@ -284,7 +289,39 @@ class TurnRunner:
         driver = TurnDriver(
             states, self._store, self._scope, session, flush_s=self.settings.stream.flush_s
         )
-        self.streams.start(session, lambda s: driver.drive(run_turn(ports, s.turn, question)))
+        self.streams.start(
+            session, lambda s: self._drive(states, driver, run_turn(ports, s.turn, question))
+        )
+
+    async def _drive(
+        self, states: StateManager, driver: TurnDriver, turn: AsyncIterator[Emission]
+    ) -> None:
+        await driver.drive(turn)
+        state = states.state
+        if state.turn is None and not state.metadata.title and len(state.messages) > 1:
+            try:
+                await self.name(states, self.settings.titles)
+            except PalaverError as error:  # the answer is stored; its name can wait
+                log.get("titles").warning("title_failed", code=error.code)
+
+    async def name(self, states: StateManager, by: Literal["extractive", "model", "off"]) -> str:
+        """Give the conversation a title; returns the one that it has then.
+
+        A model that fails leaves it to the first sentence: a title is not worth an error.
+        """
+        if by == "off":
+            return states.state.metadata.title
+        title = ""
+        if by == "model":
+            model = self._model(states.state.preferences.model)
+            try:
+                title = await model_title(model, states.state)
+            except ProviderError as error:
+                log.get("titles").warning("title_failed", code=error.code)
+        title = title or extractive_title(states.state)
+        if title:
+            await states.dispatch(SetMetadata(replace(states.state.metadata, title=title)))
+        return title
 
     def _ports(self, states: StateManager, output: OutputType | None) -> TurnPorts:
         return TurnPorts(
@@ -306,6 +343,21 @@ class TurnRunner:
 
     async def _keep(self, data: bytes) -> BlobId:
         return await self._blobs.put(self._scope, data)
+
+    async def redact(self, states: StateManager, message: MessageId, note: str) -> RedactionReceipt:
+        """Erase a message from log, index, snapshots, run logs, memory and, where nothing else
+        refers to them, its blobs."""
+        planned, appended = await states.redact(message, note)
+        for turn in planned.turns:
+            self.streams.forget(turn)
+        gone: tuple[BlobId, ...] = ()
+        if planned.blobs:
+            named = await self._store.blob_references(self._scope)
+            gone = tuple(sorted(planned.blobs - named))
+        for blob in gone:
+            await self._blobs.delete(self._scope, blob)
+        facts = tuple(seq for seq, _ in planned.replaced)
+        return RedactionReceipt(message, facts, planned.turns, gone, appended.at)
 
     async def check_blobs(self, message: Message) -> None:
         """Raise InvalidInput when the message refers to a blob that this tenant does not have."""

@@ -301,6 +301,10 @@ class BlobStore(Protocol):
         """Bytes. Raises NotFound."""
         ...
 
+    async def delete(self, scope: Scope, blob: BlobId) -> None:
+        """Delete a blob, if it is there."""
+        ...
+
     async def collect(self, scope: Scope, *, keep: frozenset[BlobId], older_than_s: float) -> int:
         """Delete blobs that are not in `keep` and older than that; returns how many went."""
         ...

@@ -69,6 +69,10 @@ class MemoryBlobStore:
             del self._blobs[name]
         return len(gone)
 
+    async def delete(self, scope: Scope, blob: BlobId) -> None:
+        """See `BlobStore.delete`."""
+        self._blobs.pop((scope.tenant, _digest(blob)), None)
+
     def _find(self, scope: Scope, blob: BlobId) -> bytes:
         found = self._blobs.get((scope.tenant, _digest(blob)))
         if found is None:
@@ -124,6 +128,11 @@ class FileBlobStore:
         """See `BlobStore.collect`. Also clears away what interrupted writers left behind."""
         kept = {_digest(blob) for blob in keep}
         return await self._in_thread(lambda: _collect(self._tenant(scope), kept, older_than_s))
+
+    async def delete(self, scope: Scope, blob: BlobId) -> None:
+        """See `BlobStore.delete`."""
+        path = self._file(scope, blob)
+        await self._in_thread(lambda: path.unlink(missing_ok=True))
 
     def _tenant(self, scope: Scope) -> Path:
         name = scope.tenant.encode("utf-8", "surrogatepass")

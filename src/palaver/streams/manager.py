@@ -61,6 +61,12 @@ class StreamManager:
         """The session of a turn that runs here, is held here, or ended here a short while ago."""
         return self._sessions.get(turn)
 
+    def forget(self, turn: TurnId) -> None:
+        """Keep the events of an ended turn no longer."""
+        if turn not in self._tasks:
+            self._sessions.pop(turn, None)
+            self._ended_at.pop(turn, None)
+
     def is_running(self, turn: TurnId) -> bool:
         """Whether a task works on the turn right now."""
         return turn in self._tasks
