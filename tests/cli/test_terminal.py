@@ -193,3 +193,16 @@ def test_no_color(tmp_path: Path) -> None:
         assert not re.search(r"\x1b\[[0-9;]*\b(3[0-7]|9[0-7]|38)\b[0-9;]*m", person.raw)
         person.type("\x04")
         person.leaves()
+
+
+def test_what_is_typed_during_a_command_is_a_line_of_its_own(tmp_path: Path) -> None:
+    """Enter stays Enter while a command runs or the program still loads."""
+    with chat(tmp_path) as person:
+        person.sees("›")
+        person.type("/title One\r")
+        person.sees("/title One")
+        time.sleep(0.02)  # the prompt has gone, the first line waits for the rest of the program
+        person.type("/title Two\r/title\r")
+        person.sees("title: One", "title: Two", "title: Two", "›")
+        person.type("\x04")
+        assert person.leaves() == exits.OK

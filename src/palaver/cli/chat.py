@@ -68,10 +68,17 @@ def has_terminal() -> bool:
 
 
 async def _on_terminal(options: ChatOptions, interrupts: Interrupts, opener: Opener) -> int:
-    from palaver.cli.prompt import Prompt
+    from palaver.cli.prompt import Prompt, quiet_keys
 
     prompt = Prompt()
     sys.stdout.write("Palaver: /help shows the commands, Ctrl-D leaves.\n")
+    with quiet_keys():
+        return await _at_prompt(prompt, options, interrupts, opener)
+
+
+async def _at_prompt(
+    prompt: "Prompt", options: ChatOptions, interrupts: Interrupts, opener: Opener
+) -> int:
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         opening = tasks.create_task(_opened_behind(prompt, options, opener, stack), name="open")
         warming = tasks.create_task(_warmed(opening, prompt), name="warm")
@@ -125,13 +132,12 @@ def _talk_on_terminal(
     async def begin() -> "Talk":
         chat = await opening
         from palaver.cli.live import LiveScreen, make_console
-        from palaver.cli.prompt import quiet_keys
         from palaver.cli.talk import Talk
         from palaver.cli.turns import AskingApprover, TurnCarrier, allow_all
 
         screen = LiveScreen(make_console())
         approve = allow_all if options.allow else AskingApprover(screen, prompt.question)
-        talk = Talk(chat, screen, TurnCarrier(screen, approve, interrupts), quiet=quiet_keys)
+        talk = Talk(chat, screen, TurnCarrier(screen, approve, interrupts))
         await talk.begin(options.conversation, options.wanted)
         return talk
 

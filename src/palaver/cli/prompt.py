@@ -199,9 +199,10 @@ def _history_path() -> Path:
 
 @contextmanager
 def quiet_keys() -> Iterator[None]:
-    """Within it, typed keys are not echoed into the answer; the next prompt gets them.
+    """Within it, keys typed between two prompts are not echoed; the next prompt gets them.
 
-    Ctrl-C goes on sending its signal. Enter stays Enter.
+    Ctrl-C goes on sending its signal. Enter stays Enter: a terminal would else hand on the newline
+    of Ctrl-J, and two lines typed ahead would become one message.
     """
     try:
         import termios

@@ -1,8 +1,5 @@
 """The middle of a chat: a line becomes a command or a turn, whatever it came from."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-
 from palaver.cli.commands import as_message, is_command, run_command, summary
 from palaver.cli.opening import Wanted
 from palaver.cli.safe import safe
@@ -16,15 +13,8 @@ from palaver.domain.stream import Terminal, TurnFailed
 class Talk:
     """One chat under way."""
 
-    def __init__(
-        self,
-        chat: ChatSession,
-        screen: Screen,
-        carrier: TurnCarrier,
-        *,
-        quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._chat, self._screen, self._carrier, self._quiet = chat, screen, carrier, quiet
+    def __init__(self, chat: ChatSession, screen: Screen, carrier: TurnCarrier) -> None:
+        self._chat, self._screen, self._carrier = chat, screen, carrier
         self.has_failed = False
         """Whether a turn or a command went wrong."""
         self.last: Terminal | None = None
@@ -63,9 +53,8 @@ class Talk:
         await self._carrier.settle(conversation)
         session = await conversation.start(self._chat.said(text), on_busy="queue")
         self._chat.attachments.clear()
-        with self._quiet():
-            async with self._screen.live():
-                self.last = await self._carrier.carry(conversation, session, hear=self._chat.hear)
+        async with self._screen.live():
+            self.last = await self._carrier.carry(conversation, session, hear=self._chat.hear)
         self.has_failed = self.has_failed or isinstance(self.last, TurnFailed)
 
     async def end(self) -> None:
