@@ -133,8 +133,10 @@ ModelEvent: TypeAlias = (
 class ModelStream(Protocol):
     """One attempt, under way."""
 
-    request_id: str
-    """The provider's, as soon as it is known."""
+    @property
+    def request_id(self) -> str:
+        """The provider's, as soon as it is known."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[list[ModelEvent]]: ...
 

@@ -7,10 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from palaver.testing.chaos import ChaosModel as ChaosModel
+    from palaver.testing.chaos import Weather as Weather
     from palaver.testing.clock import ToldClock as ToldClock
     from palaver.testing.history import sendable as sendable
     from palaver.testing.history import valid_history as valid_history
     from palaver.testing.provider_server import ProviderServer as ProviderServer
+    from palaver.testing.requests import sent as sent
     from palaver.testing.script import Call as Call
     from palaver.testing.script import Cut as Cut
     from palaver.testing.script import Decline as Decline
@@ -27,8 +30,11 @@ if TYPE_CHECKING:
     from palaver.testing.scripted import ScriptedStream as ScriptedStream
 
 _WHERE = {
+    "ChaosModel": "chaos",
     "ToldClock": "clock",
+    "Weather": "chaos",
     "sendable": "history",
+    "sent": "requests",
     "valid_history": "history",
     "ScriptedModel": "scripted",
     "ScriptedStream": "scripted",
