@@ -21,6 +21,8 @@ from palaver.cli.inspection import print_json, put
 from palaver.domain.errors import PalaverError
 
 if TYPE_CHECKING:
+    import apsw
+
     from palaver.wiring import Environment
 
 PACKAGES = (
@@ -139,7 +141,8 @@ def _database(file: Path) -> Finding:
         connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             connection.set_busy_timeout(2_000)
-            answer = str(connection.execute("PRAGMA quick_check(1)").fetchall()[0][0])
+            answer = _pragma(connection, "quick_check(1)")
+            is_ours = _is_ours(connection)
         finally:
             connection.close()
     except apsw.BusyError:
@@ -148,8 +151,23 @@ def _database(file: Path) -> Finding:
         return Finding("database", "broken", f"{file}: {error}", restore)
     if answer != "ok":
         return Finding("database", "broken", f"{file} is damaged: {answer}", restore)
+    if not is_ours:
+        text = f"{file} is a database of another program"
+        return Finding("database", "broken", text, "Choose another file name.")
     size = file.stat().st_size / 1e6
     return Finding("database", "ok", f"{file}, {size:.1f} MB, checked")
+
+
+def _is_ours(connection: "apsw.Connection") -> bool:
+    """Whether Palaver made it, or nobody yet wrote to it."""
+    from palaver.store.sqlite_schema import APPLICATION_ID
+
+    owner = _pragma(connection, "application_id")
+    return owner == str(APPLICATION_ID) or _pragma(connection, "schema_version") == "0"
+
+
+def _pragma(connection: "apsw.Connection", name: str) -> str:
+    return str(connection.execute(f"PRAGMA {name}").fetchall()[0][0])
 
 
 def _space(home: Path) -> Finding:

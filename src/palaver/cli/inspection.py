@@ -16,7 +16,7 @@ from palaver.cli.safe import safe
 from palaver.cli.screen import write_bytes
 from palaver.cli.tables import age, table
 from palaver.cli.words import arguments_line, result_lines
-from palaver.domain.errors import InvalidInput
+from palaver.domain.errors import InvalidInput, NotFound
 from palaver.domain.messages import (
     File,
     Flag,
@@ -37,7 +37,9 @@ WHO = {Role.USER: "You", Role.ASSISTANT: "Model", Role.SYSTEM: "System"}
 
 
 def look(db: str | None, work: Callable[[Opened], Awaitable[int]]) -> int:
-    """Open the store, do `work`, close; the exit code."""
+    """Open the store, do `work`, close; the exit code. A database that is named must be there."""
+    if db and db != ":memory:" and not Path(db).exists():
+        raise NotFound(f"there is no database {db}")  # and a misspelt one is not to be made
 
     async def program(_: object) -> int:
         async with opened(reading(db)) as service:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,7 +35,10 @@ class Opened(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
-    """The service, for as long as the block lasts. Raises ConfigurationError and StoreError."""
+    """The service, for as long as the block lasts.
+
+    Raises ConfigurationError and StoreError, and InvalidInput for a folder as database.
+    """
     from palaver import wiring
 
     environment = prepared(wanted)
@@ -50,10 +54,15 @@ async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
 
 
 def prepared(wanted: Wanted) -> "Environment":
-    """The environment, with a private data folder and a log in it. Raises ConfigurationError."""
-    from palaver import wiring
-    from palaver.domain.errors import ConfigurationError
+    """The environment, with a private data folder and a log in it.
 
+    Raises ConfigurationError, and InvalidInput for a folder as database.
+    """
+    from palaver import wiring
+    from palaver.domain.errors import ConfigurationError, InvalidInput
+
+    if wanted.db and Path(wanted.db).is_dir():
+        raise InvalidInput(f"{wanted.db} is a folder", hint="Name a file for the database.")
     environment = wiring.read_environment()
     if environment.log or wanted.db == ":memory:":
         return environment
