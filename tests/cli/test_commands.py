@@ -291,7 +291,7 @@ def test_what_was_said_can_be_found(here: Out) -> None:
     [first, *_] = json.loads(here("search", "17", "--json")[1])
     assert first["conversation"] == name
     assert here("search", "unheard")[0] == exits.FAILED
-    assert here("export", "last")[1].startswith("# conv_")
+    assert here("export", "last")[1].startswith("# what is 17*23?\n")
     facts = [
         json.loads(line) for line in here("export", "last", "--format", "jsonl")[1].split("\n")[:-1]
     ]
