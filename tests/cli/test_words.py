@@ -7,12 +7,15 @@ from palaver.cli.words import (
     arguments_line,
     arguments_lines,
     dollars,
+    ending,
     result_lines,
     seconds,
     tokens,
 )
-from palaver.domain.ids import CallId
+from palaver.domain.ids import CallId, TurnId
 from palaver.domain.messages import Text, ToolResult
+from palaver.domain.stream import TurnFailed
+from palaver.domain.values import ErrorInfo
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,15 @@ def test_results_are_folded() -> None:
     """The first lines, and how many are left out."""
     result = ToolResult(CallId("c"), "t", (Text("a\n\nb\nc\nd"),))
     assert result_lines(result, width=40, lines=2) == ["a", "b … 2 more lines"]
+    assert result_lines(result, width=40, lines=3) == ["a", "b", "c … 1 more line"]
     assert result_lines(ToolResult(CallId("c"), "t"), width=40, lines=2) == ["(nothing)"]
+
+
+@pytest.mark.parametrize("code,is_kept", [("stream_truncated", True), ("storage_full", False)])
+def test_kept_is_said_only_of_what_could_be_stored(code: str, is_kept: bool) -> None:
+    """Where the store failed, nobody is told that the partial answer is in it."""
+    told = ending(TurnFailed(TurnId("t"), ErrorInfo(code, "broke")), partial=True)
+    assert ("is kept" in told) is is_kept
 
 
 def test_tables_align_by_columns() -> None:

@@ -39,7 +39,8 @@ def ending(event: Terminal, *, partial: bool) -> str:
         case TurnCompleted(stop=stop):
             return "" if stop.is_good else CUTS[stop]
         case TurnFailed(error=error):
-            kept = "\n  What had come of the answer is kept." if partial else ""
+            is_kept = partial and not error.code.startswith("storage_")
+            kept = "\n  What had come of the answer is kept." if is_kept else ""
             return failure(error) + kept
         case TurnCancelled():
             return "cancelled; the partial answer is kept" if partial else "cancelled"
@@ -131,7 +132,8 @@ def result_lines(result: ToolResult, *, width: int, lines: int) -> list[str]:
     shown = [line for line in text.split("\n") if line.strip()]
     head = [one_line(line, width) for line in shown[:lines]]
     if len(shown) > lines:
-        head[-1] = one_line(f"{head[-1]} … {len(shown) - lines} more lines", width)
+        left = len(shown) - lines
+        head[-1] = one_line(f"{head[-1]} … {left} more line{'s' if left > 1 else ''}", width)
     if pictures:
         head.append(f"[{pictures} attached]")
     return head or ["(nothing)"]
