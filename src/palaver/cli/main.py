@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit code."""
+    _survive_closed_streams()
     _survive_encodings()
     try:
         code = cli.main(
@@ -37,12 +38,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
     except (_NobodyReads, BrokenPipeError):
-        return _nobody_reads()
+        _drop_output()
+        return exits.BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the last place that can say it in one line
+        _drop_unwritable()
         return exits.report(error)
 
 
 def _misused(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        exits.say(error.format_message())
+        return error.exit_code
     exits.say(f"palaver: {error.format_message()}")
     context = getattr(error, "ctx", None)
     if context is not None:
@@ -58,11 +64,26 @@ def _survive_encodings() -> None:
             reconfigure(errors="replace")
 
 
-def _nobody_reads() -> int:
-    """As `head` does it: the rest goes nowhere, without a word."""
+def _survive_closed_streams() -> None:
+    """A stream that was closed (`>&-`) leads nowhere: no database file may get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # the lowest free number is its own
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8"))
+
+
+def _drop_unwritable() -> None:
+    """What a full disk did not take would else be tried again, and told, when Python ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_output()
+
+
+def _drop_output() -> None:
+    """The rest goes nowhere, without a word, as `head` does it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
-    return exits.BROKEN_PIPE
 
 
 Command = Callable[..., int]
