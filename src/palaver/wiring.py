@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -24,6 +24,10 @@ from palaver.store.base import BlobStore, ConversationStore
 from palaver.system import SystemClock
 from palaver.tools.definition import Tool
 from palaver.tools.manager import ToolManager
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.tools import BaseTool
 
 DEFAULT_MODELS = {"anthropic": "anthropic:claude-sonnet-4-5", "openai": "openai:gpt-5-mini"}
 """What is used when a key is there and no model was chosen. The first provider with a key wins."""
@@ -138,16 +142,22 @@ def _settings(table: Mapping[str, Any]) -> Settings:
 class Models:
     """Finds models by name, makes each once, and closes them all."""
 
-    def __init__(self, environment: Environment, *, default: str | Model) -> None:
+    def __init__(self, environment: Environment, *, default: "str | Model | BaseChatModel") -> None:
         self._environment = environment
         self._made: dict[str, Model] = {}
         self.default = self._adopted(default)
 
-    def _adopted(self, default: str | Model) -> str:
+    def _adopted(self, default: "str | Model | BaseChatModel") -> str:
         if isinstance(default, str):
             return default
-        self._made[default.name] = default
-        return default.name
+        from palaver.providers import langchain
+
+        if langchain.is_chat_model(default):
+            made = langchain.adopted(default, self._environment.settings)
+        else:
+            made = cast("Model", default)
+        self._made[made.name] = made
+        return made.name
 
     def __call__(self, name: str) -> Model:
         """The model called `name`, or the default for an empty name. Raises ConfigurationError."""
@@ -165,12 +175,13 @@ class Models:
                 hint="Name it provider:model, for example anthropic:claude-sonnet-4-5, "
                 "openai:gpt-5-mini, or offline.",
             )
-        key = self._environment.keys.get(provider, "")
-        address = self._environment.addresses.get(provider, "")
-        if not key and not address and provider in KEYS:
+        whose = model.partition(":")[0] if provider == "langchain" else provider
+        key = self._environment.keys.get(whose, "")
+        address = self._environment.addresses.get(whose, "")
+        if not key and not address and whose in KEYS:
             raise ConfigurationError(
                 f"{name} needs an API key",
-                hint=f"Set {KEYS[provider]}, or choose the model `offline`.",
+                hint=f"Set {KEYS[whose]}, or choose the model `offline`.",
             )
         where = address or DEFAULT_ADDRESSES.get(provider, "")
         return maker(model, key, where, self._environment.settings)
@@ -207,6 +218,12 @@ def _openai(model: str, key: str, address: str, settings: Settings) -> Model:
     )
 
 
+def _langchain(model: str, key: str, address: str, settings: Settings) -> Model:
+    from palaver.providers.langchain import langchain_model
+
+    return langchain_model(model, key, address, settings)
+
+
 def _offline(model: str, key: str, address: str, settings: Settings) -> Model:
     from palaver.providers.offline import OfflineModel
 
@@ -216,6 +233,7 @@ def _offline(model: str, key: str, address: str, settings: Settings) -> Model:
 _MAKERS: dict[str, Callable[[str, str, str, Settings], Model]] = {
     "anthropic": _anthropic,
     "openai": _openai,
+    "langchain": _langchain,
     "offline": _offline,
 }
 
@@ -223,16 +241,16 @@ _MAKERS: dict[str, Callable[[str, str, str, Settings], Model]] = {
 def _price(model: str, usage: Any) -> float | None:
     from palaver.providers import catalogue
 
-    return catalogue.price(model, usage)
+    return catalogue.price(model.removeprefix("langchain:"), usage)
 
 
 @asynccontextmanager
 async def open(
     path: str | os.PathLike[str] | None = None,
     *,
-    model: str | Model | None = None,
+    model: "str | Model | BaseChatModel | None" = None,
     system: str | None = None,
-    tools: Sequence[Tool | Callable[..., Any]] = (),
+    tools: "Sequence[Tool | Callable[..., Any] | BaseTool]" = (),
     builtin_tools: bool = False,
     folders: Sequence[str | os.PathLike[str]] | None = None,
     approvals: str = "ask",
@@ -249,7 +267,8 @@ async def open(
     Without `path` they live in the data folder (PALAVER_HOME). `model` is a name or a Model;
     without it PALAVER_MODEL, then the provider with a key, then the offline responder. `tools` are
     functions with `@tool`, plain functions or Tools; `builtin_tools` adds calculator, time, files
-    (inside `folders`), fetch and search. Turns that a dead process left open are ended first.
+    (inside `folders`), fetch and search. LangChain's chat models and tools are taken as they are.
+    Turns that a dead process left open are ended first.
 
     Raises ConfigurationError, InvalidInput and StoreError; then nothing stays open.
     """
@@ -320,7 +339,7 @@ def _database_file(path: str | os.PathLike[str] | None, environment: Environment
 
 def _register(
     manager: ConversationManager,
-    tools: Sequence[Tool | Callable[..., Any]],
+    tools: "Sequence[Tool | Callable[..., Any] | BaseTool]",
     builtin: bool,
     folders: Sequence[str | os.PathLike[str]] | None,
     environment: Environment,

@@ -8,7 +8,7 @@ import difflib
 import re
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -25,12 +25,16 @@ from palaver.domain.errors import (
 from palaver.domain.messages import Text, ToolCall, ToolResult
 from palaver.domain.values import Effect
 from palaver.settings import ToolSettings, TurnLimits
+from palaver.tools import langchain
 from palaver.tools.decorator import FunctionTool, tool
 from palaver.tools.definition import ExecutionContext, Tool, ToolDefinition, ToolOutput
 from palaver.tools.gate import Gate
 from palaver.tools.output import shaped
 from palaver.tools.runner import GRACE_S, Abandoned, ToolRunner, describe
 from palaver.tools.validation import check_schema, compile_schema
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -57,7 +61,7 @@ class ToolManager:
 
     def __init__(
         self,
-        tools: Iterable[Tool | Callable[..., Any]] = (),
+        tools: "Iterable[Tool | Callable[..., Any] | BaseTool]" = (),
         *,
         settings: ToolSettings | None = None,
         limits: TurnLimits | None = None,
@@ -75,14 +79,17 @@ class ToolManager:
         for each in tools:
             self.register_tool(each)
 
-    def register_tool(self, tool_or_function: Tool | Callable[..., Any]) -> Tool:
-        """Add a tool; a plain function is wrapped and counts as `effect`.
+    def register_tool(self, tool_or_function: "Tool | Callable[..., Any] | BaseTool") -> Tool:
+        """Add a tool; a plain function or a LangChain tool is wrapped and counts as `effect`.
 
         Raises InvalidInput for a bad or taken name, and for a schema that no object satisfies.
         """
-        added = tool_or_function
-        if not isinstance(added, Tool):
-            added = tool(added)
+        if isinstance(tool_or_function, Tool):
+            added = tool_or_function
+        elif langchain.is_langchain_tool(tool_or_function):
+            added = langchain.adopted(tool_or_function)
+        else:
+            added = tool(cast("Callable[..., Any]", tool_or_function))
         definition = added.definition
         if not _NAME.fullmatch(definition.name):
             raise InvalidInput(
