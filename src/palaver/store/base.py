@@ -179,8 +179,13 @@ class ConversationStore(Protocol):
         """Facts with `after` < number ≤ `until`, in order, of the given types. Raises NotFound."""
         ...
 
-    async def snapshot(self, scope: Scope, conversation: ConversationId) -> Snapshot | None:
-        """The newest snapshot of the current SNAPSHOT_VERSION. Raises NotFound."""
+    async def snapshot(
+        self, scope: Scope, conversation: ConversationId, *, until: int | None = None
+    ) -> Snapshot | None:
+        """The newest kept snapshot of the current SNAPSHOT_VERSION, at a number ≤ `until` at most.
+
+        One of a fork may name the conversation that it comes from. Raises NotFound.
+        """
         ...
 
     async def list_conversations(

@@ -4,75 +4,40 @@ Every method runs without awaiting, so each is atomic. Nothing survives the proc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from palaver.domain.clock import Clock
-from palaver.domain.errors import (
-    Conflict,
-    IdempotencyMismatch,
-    InvalidInput,
-    StaleWriter,
-    StoreError,
-)
+from palaver.domain.errors import Conflict, InvalidInput, StoreError
 from palaver.domain.events import ConversationCreated, Event, MessageAdded, Recorded, TurnOpened
-from palaver.domain.ids import ConversationId, MessageId, OwnerId, TurnId
+from palaver.domain.ids import BlobId, ConversationId, OwnerId, TurnId
 from palaver.domain.messages import Message
-from palaver.domain.snapshot import SNAPSHOT_VERSION, Snapshot
-from palaver.domain.values import Scope, SessionMetadata
+from palaver.domain.snapshot import Snapshot
+from palaver.domain.values import Scope
 from palaver.store.base import (
     Accepted,
     Appended,
-    ConversationSummary,
     Page,
     RunRow,
     SearchHit,
     StoreStatistics,
     TurnRecord,
 )
+from palaver.store.memory_log import Log, Turn, give_to_heir, sharers
 from palaver.store.projection import (
-    Fact,
+    blobs_in,
     check_key,
     check_known,
     check_new,
-    check_rows,
+    check_number,
+    check_same_type,
     decode_cursor,
     encode_cursor,
     encode_facts,
     missing,
     page_size,
-    result_message,
-    same_message,
-    searchable,
     summarise,
 )
-from palaver.store.search_text import Phrase, parse_query, snippet
+from palaver.store.search_text import parse_query
 from palaver.system import SystemClock, new_id
-
-
-@dataclass
-class _Turn:
-    id: TurnId
-    conversation: ConversationId
-    started_at: float
-    scope: Scope
-    open: bool = True
-    epoch: int = 0
-    rows: list[RunRow] = field(default_factory=list)
-
-
-@dataclass
-class _Log:
-    key: int
-    created_ms: int
-    updated_ms: int
-    records: list[Recorded] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
-    metadata: SessionMetadata = field(default_factory=SessionMetadata)
-    messages: int = 0
-    preview: str = ""
-    snapshot: Snapshot | None = None
-    turns: list[_Turn] = field(default_factory=list)
-    keys: dict[str, tuple[TurnId, Message]] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -82,8 +47,8 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._keep_runs = keep_runs
         self._owner = OwnerId(new_id("owner"))
-        self._logs: dict[tuple[str, ConversationId], _Log] = {}
-        self._turns: dict[tuple[str, TurnId], _Turn] = {}
+        self._logs: dict[tuple[str, ConversationId], Log] = {}
+        self._turns: dict[tuple[str, TurnId], Turn] = {}
         self._last_key = 0
         self._closed = False
 
@@ -103,10 +68,9 @@ class MemoryStore:
         facts = encode_facts(events)
         if (scope.tenant, conversation) in self._logs:
             raise Conflict(f"conversation {conversation!r} exists already")
-        self._last_key += 1
         now = self._now_ms()
-        log = self._logs[scope.tenant, conversation] = _Log(self._last_key, now, now)
-        return self._write(log, events, facts)
+        log = self._logs[scope.tenant, conversation] = Log(self._next_key(), conversation, now, now)
+        return log.write(events, facts, now)
 
     async def accept(
         self,
@@ -125,20 +89,15 @@ class MemoryStore:
         events = (TurnOpened(turn), MessageAdded(message, turn))
         facts = encode_facts(events)
         log = self._log(scope, conversation)
-        if idempotency_key is not None and idempotency_key in log.keys:
-            earlier, said = log.keys[idempotency_key]
-            if not same_message(said, message):
-                raise IdempotencyMismatch("the idempotency key was used for another message")
-            return Accepted(earlier, said.id, None, replayed=True)
-        _check_expected(log, expected)
-        if (scope.tenant, turn) in self._turns:
-            raise Conflict(f"turn {turn!r} exists already")
-        appended = self._write(log, events, facts)
-        opened = _Turn(turn, conversation, appended.at, scope)
-        self._turns[scope.tenant, turn] = opened
-        log.turns.append(opened)
+        replayed = None if idempotency_key is None else log.replay(idempotency_key, message)
+        if replayed is not None:
+            return replayed
+        log.check_expected(expected)
+        self._check_unused(scope, turn)
+        appended = log.write(events, facts, self._now_ms())
+        self._open_turn(scope, log, turn, appended)
         if idempotency_key is not None:
-            log.keys[idempotency_key] = (turn, message)
+            log.keys[idempotency_key] = (turn, appended.last - 1)
         return Accepted(turn, message.id, appended)
 
     async def append(
@@ -150,20 +109,32 @@ class MemoryStore:
         expected: int,
         run: tuple[TurnId, Sequence[RunRow]] | None = None,
         snapshot: Snapshot | None = None,
+        opens: TurnId | None = None,
     ) -> Appended:
         """See `ConversationStore.append`."""
         check_known(scope, "conversation", conversation)
+        if opens is not None:
+            check_new(scope, turn=opens)
         facts = encode_facts(events)
         log = self._log(scope, conversation)
-        _check_expected(log, expected)
-        turn = None if run is None else self._turn_within(scope, conversation, *run)
+        log.check_expected(expected)
+        if opens is not None:
+            self._check_unused(scope, opens)
+        opening = run is not None and run[0] == opens
+        turn = None if run is None or opening else self._turn_within(scope, conversation, run[0])
+        if run is not None:
+            (turn or Turn(run[0], conversation, 0.0, scope)).check(run[1])
         if snapshot is not None and snapshot.seq > expected + len(facts):
             raise InvalidInput("the snapshot is ahead of the log")
+        appended = log.write(events, facts, self._now_ms())
+        if opens is not None:
+            opened = self._open_turn(scope, log, opens, appended)
+            turn = opened if opening else turn
         if run is not None and turn is not None:
             turn.rows.extend(run[1])
-        appended = self._write(log, events, facts)
+        log.close_turns(summarise(events).closed, keep_runs=self._keep_runs)
         if snapshot is not None:
-            log.snapshot = snapshot
+            log.add_snapshot(snapshot)
         return appended
 
     async def read(
@@ -186,10 +157,12 @@ class MemoryStore:
             found = [record for record, fact in pairs if fact.kind in kinds]
         return found if limit is None else found[: max(0, limit)]
 
-    async def snapshot(self, scope: Scope, conversation: ConversationId) -> Snapshot | None:
+    async def snapshot(
+        self, scope: Scope, conversation: ConversationId, *, until: int | None = None
+    ) -> Snapshot | None:
         """See `ConversationStore.snapshot`."""
-        held = self._log(scope, conversation).snapshot
-        return held if held is not None and held.version == SNAPSHOT_VERSION else None
+        log = self._log(scope, conversation)
+        return log.newest_snapshot(len(log.records) if until is None else until)
 
     async def list_conversations(
         self,
@@ -204,12 +177,12 @@ class MemoryStore:
         size = page_size(limit)
         before = decode_cursor(cursor) if cursor is not None else (1 << 63, 0)
         found = [
-            (log.updated_ms, log.key, name, log)
-            for (tenant, name), log in self._logs.items()
+            (log.updated_ms, log.key, log)
+            for (tenant, _), log in self._logs.items()
             if tenant == scope.tenant and log.metadata.archived == archived
         ]
         found = sorted((line for line in found if line[:2] < before), reverse=True)
-        items = tuple(_summary(name, log) for _, _, name, log in found[:size])
+        items = tuple(log.summary() for *_, log in found[:size])
         more = len(found) > size
         return Page(items, encode_cursor(*found[size - 1][:2]) if more else None)
 
@@ -225,23 +198,83 @@ class MemoryStore:
         self._check_open()
         size = page_size(limit)
         if conversation is not None:
-            self._log(scope, conversation)
+            places = [(self._log(scope, conversation), 0)]
+        else:
+            mine = (log for (tenant, _), log in self._logs.items() if tenant == scope.tenant)
+            # What forks share is found where it was written.
+            places = [(log, log.shared) for log in mine]
         phrases = parse_query(query)
         if not phrases:
             return ()
         found = [
-            (score, log.records[i].at, log.key, i, name, log)
-            for (tenant, name), log in self._logs.items()
-            if tenant == scope.tenant and conversation in (None, name)
-            for i, fact in enumerate(log.facts)
-            if (score := _score(list(fact.terms), phrases))
+            (score, log.records[i].at, log.key, i, log)
+            for log, first in places
+            for i in range(first, len(log.facts))
+            if (score := log.score(i, phrases))
         ]
         found.sort(key=lambda hit: hit[:4], reverse=True)
-        return tuple(_hit(name, log, i, phrases) for *_, i, name, log in found[:size])
+        return tuple(log.hit(i, phrases) for *_, i, log in found[:size])
+
+    async def fork(
+        self,
+        scope: Scope,
+        source: ConversationId,
+        conversation: ConversationId,
+        events: Sequence[Event],
+        *,
+        at: int,
+    ) -> Appended:
+        """See `ConversationStore.fork`."""
+        check_known(scope, "conversation", source)
+        check_new(scope, conversation=conversation)
+        facts = encode_facts(events)
+        log = self._log(scope, source)
+        check_number(source, at, len(log.records))
+        if (scope.tenant, conversation) in self._logs:
+            raise Conflict(f"conversation {conversation!r} exists already")
+        forked = log.fork(self._next_key(), conversation, at, self._now_ms())
+        self._logs[scope.tenant, conversation] = forked
+        return forked.write(events, facts, self._now_ms())
+
+    async def rewrite(
+        self,
+        scope: Scope,
+        conversation: ConversationId,
+        replaced: Sequence[tuple[int, Event]],
+        events: Sequence[Event],
+        *,
+        expected: int,
+        runs: Sequence[TurnId] = (),
+    ) -> Appended:
+        """See `ConversationStore.rewrite`."""
+        check_known(scope, "conversation", conversation)
+        new = encode_facts([event for _, event in replaced]) if replaced else []
+        facts = encode_facts(events)
+        log = self._log(scope, conversation)
+        log.check_expected(expected)
+        for number, _ in replaced:
+            check_number(conversation, number, len(log.records))
+        for (number, _), fact in zip(replaced, new, strict=True):
+            check_same_type(number, fact.kind, log.facts[number - 1].kind)
+        for (number, event), fact in zip(replaced, new, strict=True):
+            for sharer in sharers(self._logs.values(), log.writer_of(number), number):
+                sharer.replace(number, event, fact)
+        for turn in runs:
+            if (scope.tenant, turn) in self._turns:
+                self._turns[scope.tenant, turn].rows.clear()
+        return log.write(events, facts, self._now_ms())
+
+    async def blob_references(self, scope: Scope) -> frozenset[BlobId]:
+        """See `ConversationStore.blob_references`."""
+        self._check_open()
+        mine = (log for (tenant, _), log in self._logs.items() if tenant == scope.tenant)
+        return frozenset(blob for log in mine for fact in log.facts for blob in blobs_in(fact.body))
 
     async def delete(self, scope: Scope, conversation: ConversationId) -> None:
         """See `ConversationStore.delete`."""
-        for turn in self._log(scope, conversation).turns:
+        log = self._log(scope, conversation)
+        give_to_heir(self._logs.values(), log)
+        for turn in log.turns:
             del self._turns[scope.tenant, turn.id]
         del self._logs[scope.tenant, conversation]
 
@@ -266,7 +299,7 @@ class MemoryStore:
     async def append_run(self, scope: Scope, turn: TurnId, rows: Sequence[RunRow]) -> None:
         """See `ConversationStore.append_run`."""
         found = self._turn(scope, turn)
-        _check_rows(found, rows)
+        found.check(rows)
         found.rows.extend(rows)
 
     async def read_run(self, scope: Scope, turn: TurnId, *, after: int = 0) -> list[RunRow]:
@@ -276,7 +309,7 @@ class MemoryStore:
     async def statistics(self) -> StoreStatistics:
         """See `ConversationStore.statistics`. Nothing is on disk; terms count as the index."""
         self._check_open()
-        facts = [fact for log in self._logs.values() for fact in log.facts]
+        facts = [fact for log in self._logs.values() for fact in log.facts[log.shared :]]
         return StoreStatistics(
             conversations=len(self._logs),
             messages=sum(log.messages for log in self._logs.values()),
@@ -295,7 +328,7 @@ class MemoryStore:
         if self._closed:
             raise StoreError("the store is closed")
 
-    def _log(self, scope: Scope, conversation: ConversationId) -> _Log:
+    def _log(self, scope: Scope, conversation: ConversationId) -> Log:
         self._check_open()
         check_known(scope, "conversation", conversation)
         log = self._logs.get((scope.tenant, conversation))
@@ -303,7 +336,7 @@ class MemoryStore:
             raise missing("conversation", conversation)
         return log
 
-    def _turn(self, scope: Scope, turn: TurnId) -> _Turn:
+    def _turn(self, scope: Scope, turn: TurnId) -> Turn:
         self._check_open()
         check_known(scope, "turn", turn)
         found = self._turns.get((scope.tenant, turn))
@@ -311,79 +344,25 @@ class MemoryStore:
             raise missing("turn", turn)
         return found
 
-    def _turn_within(
-        self, scope: Scope, conversation: ConversationId, turn: TurnId, rows: Sequence[RunRow]
-    ) -> _Turn:
+    def _turn_within(self, scope: Scope, conversation: ConversationId, turn: TurnId) -> Turn:
         found = self._turn(scope, turn)
         if found.conversation != conversation:
             raise missing("turn", turn)
-        _check_rows(found, rows)
         return found
+
+    def _check_unused(self, scope: Scope, turn: TurnId) -> None:
+        if (scope.tenant, turn) in self._turns:
+            raise Conflict(f"turn {turn!r} exists already")
+
+    def _open_turn(self, scope: Scope, log: Log, turn: TurnId, appended: Appended) -> Turn:
+        opened = Turn(turn, log.name, appended.at, scope)
+        self._turns[scope.tenant, turn] = opened
+        log.turns.append(opened)
+        return opened
+
+    def _next_key(self) -> int:
+        self._last_key += 1
+        return self._last_key
 
     def _now_ms(self) -> int:
         return round(self._clock.now() * 1000)
-
-    def _write(self, log: _Log, events: Sequence[Event], facts: list[Fact]) -> Appended:
-        first = len(log.records) + 1
-        # A clock that was set back must not put a later fact before an earlier one.
-        log.updated_ms = max(log.updated_ms, self._now_ms())
-        at = log.updated_ms / 1000
-        log.records.extend(Recorded(first + i, at, event) for i, event in enumerate(events))
-        log.facts.extend(facts)
-        change = summarise(events)
-        log.messages += change.messages
-        log.preview = log.preview if change.preview is None else change.preview
-        log.metadata = change.metadata or log.metadata
-        for turn in change.closed:
-            self._close_turn(log, turn)
-        return Appended(first, len(log.records), at)
-
-    def _close_turn(self, log: _Log, closed: TurnId) -> None:
-        for turn in log.turns:
-            turn.open = turn.open and turn.id != closed
-        kept = [turn for turn in log.turns if turn.rows][-self._keep_runs :]
-        for turn in log.turns:
-            if not turn.open and (turn not in kept or not self._keep_runs):
-                turn.rows.clear()
-
-
-def _check_expected(log: _Log, expected: int) -> None:
-    if expected != len(log.records):
-        raise StaleWriter(expected=expected, actual=len(log.records))
-
-
-def _check_rows(turn: _Turn, rows: Sequence[RunRow]) -> None:
-    check_rows(rows, epoch=turn.epoch, last=turn.rows[-1].last if turn.rows else 0)
-
-
-def _summary(name: ConversationId, log: _Log) -> ConversationSummary:
-    return ConversationSummary(
-        name,
-        log.metadata,
-        log.messages,
-        log.created_ms / 1000,
-        log.updated_ms / 1000,
-        log.preview,
-    )
-
-
-def _score(document: list[str], phrases: tuple[Phrase, ...]) -> int:
-    counts = [phrase.occurrences(document) for phrase in phrases]
-    return sum(counts) if all(counts) else 0
-
-
-def _hit(name: ConversationId, log: _Log, position: int, phrases: tuple[Phrase, ...]) -> SearchHit:
-    record = log.records[position]
-    message, role = _said_by(log.records[: position + 1])
-    shown, spans = snippet(searchable(record.event), phrases)
-    return SearchHit(name, message, role, record.seq, record.at, shown, spans, log.metadata.title)
-
-
-def _said_by(records: list[Recorded]) -> tuple[MessageId, str]:
-    if isinstance(records[-1].event, MessageAdded):
-        message = records[-1].event.message
-        return message.id, message.role
-    for record in reversed(records):
-        if isinstance(record.event, MessageAdded):
-            return result_message(record.event.message), "tool"
-    return MessageId(""), "tool"

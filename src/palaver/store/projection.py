@@ -5,9 +5,10 @@ message texts and the texts of tool results are searchable, not reasoning and no
 """
 
 import binascii
+import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -22,8 +23,8 @@ from palaver.domain.events import (
     TurnClosed,
     UnknownEvent,
 )
-from palaver.domain.ids import MessageId, TurnId, is_id
-from palaver.domain.messages import Message, Role
+from palaver.domain.ids import BlobId, MessageId, TurnId, is_id
+from palaver.domain.messages import Flag, Message, Role
 from palaver.domain.state import tool_message_id
 from palaver.domain.values import Scope, SessionMetadata
 from palaver.store.base import RunRow
@@ -37,6 +38,10 @@ SEARCHABLE_RESULT_CHARS = 10_000
 TENANT_CHARS = 255
 KEY_CHARS = 255
 PAGE_LIMIT = 1000
+SNAPSHOT_BLOCK = 1024
+"""Facts; of the snapshots of each such block the newest is kept, for forks that begin behind it."""
+BLOB_PREFIX = b"sha256:"
+_BLOB = re.compile(BLOB_PREFIX + b"[0-9a-f]{64}")
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
@@ -116,9 +121,24 @@ def searchable(event: Event | UnknownEvent) -> str:
             return ""
 
 
-def same_message(one: Message, other: Message) -> bool:
-    """Whether both say the same, whatever their ids: what an idempotency key compares."""
-    return one.role is other.role and one.content == other.content
+def same_message(known: Message, other: Message) -> bool:
+    """Whether both say the same, whatever their ids: what an idempotency key compares.
+
+    Nobody knows any more what a redacted message said, so it is taken to be the same.
+    """
+    if Flag.REDACTED in known.flags:
+        return True
+    return known.role is other.role and known.content == other.content
+
+
+def snapshot_block(seq: int) -> int:
+    """The first number of the block in which a snapshot at `seq` takes the place of older ones."""
+    return seq // SNAPSHOT_BLOCK * SNAPSHOT_BLOCK
+
+
+def blobs_in(body: bytes) -> Iterator[BlobId]:
+    """Every blob that an encoded fact names."""
+    return (BlobId(name.decode()) for name in _BLOB.findall(body))
 
 
 def result_message(last: Message) -> MessageId:
@@ -187,6 +207,18 @@ def check_rows(rows: Sequence[RunRow], *, epoch: int, last: int) -> None:
         if row.last < row.first:
             raise InvalidInput("a row of a run log ends before it begins")
         last = row.last
+
+
+def check_number(conversation: str, number: int, seq: int) -> None:
+    """Raises InvalidInput unless a log that ends at `seq` has this number."""
+    if not 1 <= number <= seq:
+        raise InvalidInput(f"{conversation!r} has no event {number}; it ends at {seq}")
+
+
+def check_same_type(number: int, kind: str, there: str) -> None:
+    """Raises InvalidInput unless the fact that stands at `number` has the type of its successor."""
+    if kind != there:
+        raise InvalidInput(f"event {number} is {there!r} and cannot become {kind!r}")
 
 
 def missing(kind: str, name: str) -> NotFound:

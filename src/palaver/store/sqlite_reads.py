@@ -6,10 +6,8 @@ from typing import Any
 import apsw
 import msgspec
 
-from palaver import codec
-from palaver.domain.errors import StoreCorrupt
 from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
-from palaver.domain.ids import ConversationId, MessageId, TurnId
+from palaver.domain.ids import BlobId, ConversationId, MessageId, TurnId
 from palaver.domain.snapshot import SNAPSHOT_VERSION, Snapshot
 from palaver.domain.values import Scope, SessionMetadata
 from palaver.store.base import (
@@ -20,16 +18,25 @@ from palaver.store.base import (
     StoreStatistics,
     TurnRecord,
 )
-from palaver.store.projection import encode_cursor, missing, result_message, searchable
+from palaver.store.projection import (
+    BLOB_PREFIX,
+    blobs_in,
+    encode_cursor,
+    missing,
+    result_message,
+    searchable,
+)
 from palaver.store.search_text import Phrase, fts_expression, snippet
-from palaver.store.sqlite_writes import (
+from palaver.store.sqlite_rows import (
     NUMBER_BITS,
     NUMBERS,
-    TURN_COLUMNS,
     Kinds,
+    Part,
+    decode,
     find_log,
-    turn_record,
+    parts,
 )
+from palaver.store.sqlite_turns import TURN_COLUMNS, turn_record
 
 _metadata_decoder = msgspec.json.Decoder(SessionMetadata)
 _RANKED = 500
@@ -49,55 +56,41 @@ def read(
     limit: int | None,
 ) -> list[Recorded]:
     """See `ConversationStore.read`."""
-    base = find_log(connection, scope, conversation).key << NUMBER_BITS
-    first = base + min(max(after, 0), NUMBERS - 1) + 1
-    last = base + (NUMBERS if until is None else min(max(until, 0), NUMBERS))
-    chosen, values = "", [first, last]
+    log = find_log(connection, scope, conversation)
+    first = min(max(after, 0), NUMBERS - 1) + 1
+    last = NUMBERS if until is None else min(max(until, 0), NUMBERS)
+    chosen: list[int] = []
+    sql = "SELECT id, at, kind, version, body FROM events WHERE id BETWEEN ? AND ?"
     if wanted is not None:
-        chosen = f" AND kind IN ({','.join('?' * len(wanted))})"
-        values.extend(_key_of(connection, name) for name in wanted)
-    values.append(-1 if limit is None else max(limit, 0))
-    rows = connection.execute(
-        f"SELECT id, kind, version, at, body FROM events WHERE id BETWEEN ? AND ?{chosen}"  # noqa: S608
-        " ORDER BY id LIMIT ?",
-        values,
-    )
-    return [
-        Recorded(id_ & NUMBERS, at / 1000, _decode(connection, kinds, conversation, id_, *event))
-        for id_, *event, at in ((id_, kind, v, body, at) for id_, kind, v, at, body in rows)
-    ]
-
-
-def _key_of(connection: apsw.Connection, name: str) -> int:
-    row = connection.execute("SELECT key FROM kinds WHERE name = ?", (name,)).fetchone()
-    return -1 if row is None else int(row[0])
-
-
-def _decode(
-    connection: apsw.Connection,
-    kinds: Kinds,
-    conversation: str,
-    id_: int,
-    kind: int,
-    version: int,
-    body: bytes,
-) -> Event | UnknownEvent:
-    try:
-        return codec.decode_event(body, kinds.name(connection, kind), version)
-    except (msgspec.DecodeError, KeyError) as error:
-        number = id_ & NUMBERS
-        raise StoreCorrupt(f"event {number} of {conversation!r} is damaged: {error}") from error
+        chosen = [kinds.known(connection, name) for name in wanted]
+        sql += f" AND kind IN ({','.join('?' * len(chosen))})"
+    found: list[Recorded] = []
+    for part in parts(connection, log.key):
+        here = part.within(first, last)
+        room = -1 if limit is None else max(limit, 0) - len(found)
+        rows = connection.execute(f"{sql} ORDER BY id LIMIT ?", (*here.ids, *chosen, room))
+        found += [
+            Recorded(id_ & NUMBERS, at / 1000, decode(connection, kinds, conversation, id_, *fact))
+            for id_, at, *fact in rows
+        ]
+    return found
 
 
 def snapshot(
-    connection: apsw.Connection, scope: Scope, conversation: ConversationId
+    connection: apsw.Connection, scope: Scope, conversation: ConversationId, *, until: int | None
 ) -> Snapshot | None:
     """See `ConversationStore.snapshot`."""
-    row = connection.execute(
-        "SELECT seq, version, body FROM snapshots WHERE conversation = ? AND version = ?",
-        (find_log(connection, scope, conversation).key, SNAPSHOT_VERSION),
-    ).fetchone()
-    return None if row is None else Snapshot(*row)
+    log = find_log(connection, scope, conversation)
+    for part in reversed(parts(connection, log.key)):
+        last = part.last if until is None else min(part.last, until)
+        row = connection.execute(
+            "SELECT seq, version, body FROM snapshots"
+            " WHERE conversation = ? AND version = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
+            (part.key, SNAPSHOT_VERSION, last),
+        ).fetchone()
+        if row is not None:
+            return Snapshot(*row)
+    return None
 
 
 def list_conversations(
@@ -140,35 +133,42 @@ def search(
     size: int,
 ) -> tuple[SearchHit, ...]:
     """See `ConversationStore.search`; the best by BM25 first, equal ones by time."""
-    first, last = 0, (1 << 63) - 1
+    places = [Part(0, 0, (1 << 63) - 1).ids]
     if conversation is not None:
-        first = find_log(connection, scope, conversation).key << NUMBER_BITS
-        last = first + NUMBERS
+        log = find_log(connection, scope, conversation)
+        places = [part.ids for part in parts(connection, log.key)]
     if not phrases:
         return ()
-    rows = connection.execute(
-        "SELECT f.id, c.id, c.metadata FROM (SELECT s.event AS id, rank AS score FROM search"
-        # In this order: the index first, then what each row id in it stands for.
-        " CROSS JOIN search_events s ON s.id = search.rowid"
-        " WHERE search MATCH ? AND s.event BETWEEN ? AND ? AND s.event >> 32 IN"
-        " (SELECT key FROM conversations WHERE tenant_id = ?)"
-        " ORDER BY rank, s.event DESC LIMIT ?) f"
-        " JOIN events e ON e.id = f.id JOIN conversations c ON c.key = f.id >> 32"
-        " ORDER BY f.score, e.at DESC, e.id DESC LIMIT ?",
-        (fts_expression(phrases), first, last, scope.tenant, size + _RANKED, size),
+    rows: list[Any] = connection.execute(
+        _SEARCH.format(places=",".join(f"({first},{last})" for first, last in places)),
+        (fts_expression(phrases), scope.tenant, size + _RANKED, conversation, scope.tenant, size),
     ).fetchall()
     return tuple(_hit(connection, kinds, row, phrases) for row in rows)
+
+
+# In this order: the index first, then what each row id in it stands for. Hits in shared facts name
+# the fork that is searched; otherwise the conversation that wrote them.
+_SEARCH = """
+WITH place (first, last) AS (VALUES {places}),
+found AS (
+  SELECT s.event AS id, rank AS score FROM search CROSS JOIN search_events s ON s.id = search.rowid
+  WHERE search MATCH ? AND s.event >> 32 IN (SELECT key FROM conversations WHERE tenant_id = ?)
+    AND EXISTS (SELECT 1 FROM place WHERE s.event BETWEEN first AND last)
+  ORDER BY rank, s.event DESC LIMIT ?
+)
+SELECT e.id, e.at, e.kind, e.version, e.body, c.id, c.metadata FROM found f
+JOIN events e ON e.id = f.id
+JOIN conversations c ON c.key =
+  coalesce((SELECT key FROM conversations WHERE id = ? AND tenant_id = ?), f.id >> 32)
+ORDER BY f.score, e.at DESC, e.id DESC LIMIT ?
+"""
 
 
 def _hit(
     connection: apsw.Connection, kinds: Kinds, row: tuple[Any, ...], phrases: tuple[Phrase, ...]
 ) -> SearchHit:
-    id_, conversation, metadata = row
-    record = connection.execute(
-        "SELECT kind, version, body, at FROM events WHERE id = ?", (id_,)
-    ).fetchone()
-    assert record is not None
-    event = _decode(connection, kinds, conversation, id_, *record[:3])
+    id_, at, *fact, conversation, metadata = row
+    event = decode(connection, kinds, conversation, id_, *fact)
     message, role = _said_by(connection, kinds, conversation, id_, event)
     shown, spans = snippet(searchable(event), phrases)
     return SearchHit(
@@ -176,7 +176,7 @@ def _hit(
         message,
         role,
         id_ & NUMBERS,
-        record[3] / 1000,
+        at / 1000,
         shown,
         spans,
         _metadata_decoder.decode(metadata).title,
@@ -192,15 +192,25 @@ def _said_by(
 ) -> tuple[MessageId, str]:
     if isinstance(event, MessageAdded):
         return event.message.id, event.message.role
-    row = connection.execute(
-        "SELECT id, kind, version, body FROM events WHERE id < ? AND id > ? AND kind = ?"
-        " ORDER BY id DESC LIMIT 1",
-        (id_, id_ >> NUMBER_BITS << NUMBER_BITS, _key_of(connection, _MESSAGE)),
-    ).fetchone()
-    last = _decode(connection, kinds, conversation, *row) if row is not None else None
-    return (
-        result_message(last.message) if isinstance(last, MessageAdded) else MessageId("")
-    ), "tool"
+    last = _last_message(connection, kinds, conversation, id_)
+    return (MessageId("") if last is None else result_message(last.message)), "tool"
+
+
+def _last_message(
+    connection: apsw.Connection, kinds: Kinds, conversation: str, id_: int
+) -> MessageAdded | None:
+    """The message before a fact, which may lie in another part of its log."""
+    for part in reversed(parts(connection, id_ >> NUMBER_BITS)):
+        first, last = part.within(1, id_ & NUMBERS).ids
+        row = connection.execute(
+            "SELECT id, kind, version, body FROM events WHERE id BETWEEN ? AND ? AND kind = ?"
+            " ORDER BY id DESC LIMIT 1",
+            (first, last, kinds.known(connection, _MESSAGE)),
+        ).fetchone()
+        if row is not None:
+            event = decode(connection, kinds, conversation, *row)
+            return event if isinstance(event, MessageAdded) else None
+    return None
 
 
 def turn(connection: apsw.Connection, scope: Scope, turn: TurnId) -> TurnRecord:
@@ -238,6 +248,17 @@ def open_owners(connection: apsw.Connection) -> list[str]:
     """Everyone who owns an open turn."""
     rows = connection.execute("SELECT DISTINCT owner FROM turns WHERE open = 1")
     return [str(owner) for (owner,) in rows]
+
+
+def blob_references(connection: apsw.Connection, scope: Scope) -> frozenset[BlobId]:
+    """See `ConversationStore.blob_references`."""
+    rows = connection.execute(
+        "SELECT e.body FROM conversations c"
+        " CROSS JOIN events e ON e.id BETWEEN c.key << 32 AND (c.key << 32) + ?"
+        " WHERE c.tenant_id = ? AND instr(e.body, ?)",
+        (NUMBERS, scope.tenant, BLOB_PREFIX),
+    )
+    return frozenset(blob for (body,) in rows for blob in blobs_in(body))
 
 
 def statistics(connection: apsw.Connection, file_bytes: int) -> StoreStatistics:

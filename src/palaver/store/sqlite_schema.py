@@ -90,7 +90,29 @@ CREATE TABLE search_events (
 CREATE UNIQUE INDEX search_events_by_event ON search_events (event);
 """
 
-MIGRATIONS = (_FIRST,)
+_SECOND = """
+-- A fork shares the facts 1 to origin_seq, which lie under origin_key or under that one's origin.
+ALTER TABLE conversations ADD COLUMN origin_key INTEGER;
+ALTER TABLE conversations ADD COLUMN origin_seq INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX conversations_by_origin ON conversations (origin_key, origin_seq)
+  WHERE origin_key IS NOT NULL;
+CREATE TABLE marks (
+  id INTEGER PRIMARY KEY,  -- conversation key << 32 | seq; what the listing said at that number
+  messages INTEGER NOT NULL,
+  preview TEXT NOT NULL,
+  metadata BLOB NOT NULL
+);
+DROP TABLE snapshots;  -- those of the older version serve nobody any more
+CREATE TABLE snapshots (
+  conversation INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (conversation, version, seq)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND)
 """Each brings the file from the version that is its position to the next one. Never edited."""
 
 

@@ -21,7 +21,7 @@ import apsw
 from palaver.domain.errors import StoreError
 from palaver.store.owners import Owners
 from palaver.store.sqlite_errors import translate
-from palaver.store.sqlite_schema import WAL_PAGES
+from palaver.store.sqlite_schema import BUSY_S, WAL_PAGES
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
@@ -141,10 +141,23 @@ class Writer(Lane):
         self._owners = owners
         self._wal_pages = 0
         self._checkpoint_at = WAL_PAGES
+        self._must_empty = False
 
     def watch(self, connection: apsw.Connection) -> None:
         """Count the pages of the write-ahead log; called once, when the connection is made."""
         connection.set_wal_hook(self._count_pages)
+
+    def empty_wal(self, connection: apsw.Connection) -> None:
+        """Erased text must not live on in the write-ahead log: it is cut to nothing.
+
+        Where somebody has been reading old pages for `BUSY_S`, after the first commit without such
+        a reader, at the latest when the last process closes the file. To be run by `run`.
+        """
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._must_empty = False
+        except apsw.BusyError:
+            self._must_empty = True
 
     def _count_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._wal_pages = pages
@@ -204,6 +217,11 @@ class Writer(Lane):
         connection.execute("RELEASE job")
 
     def _keep_wal_short(self) -> None:
+        if self._must_empty and self._connection is not None:
+            self._connection.set_busy_timeout(0)
+            with suppress(apsw.Error):
+                self.empty_wal(self._connection)
+            self._connection.set_busy_timeout(round(BUSY_S * 1000))
         if self._wal_pages < WAL_PAGES:
             self._checkpoint_at = WAL_PAGES
         if self._wal_pages < self._checkpoint_at or self._connection is None:

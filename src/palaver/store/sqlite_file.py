@@ -1,0 +1,138 @@
+"""A SQLite file that is open: its threads, its checks, and how it is let go.
+
+After an unclean shutdown the file is checked before it is used, otherwise once a day beside.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from palaver.domain.clock import Clock
+from palaver.domain.errors import StoreCorrupt
+from palaver.store import sqlite_erase as erase
+from palaver.store.os_errors import translate_os
+from palaver.store.owners import Owners
+from palaver.store.sqlite_rows import Kinds
+from palaver.store.sqlite_schema import check, connect_reader, connect_writer
+from palaver.store.sqlite_writer import Lane, Work, Writer
+from palaver.system import private_file
+
+T = TypeVar("T")
+_MERGE_PAGES = 500
+_ROUNDS = 40
+"""At most 20 MB of index are rewritten when a conversation is deleted; larger ones shed its words
+as they grow."""
+
+
+class SqliteFile:
+    """What `SqliteStore` stands on."""
+
+    def __init__(self, path: Path, *, clock: Clock, keep_runs: int) -> None:
+        self._path = path
+        self._clock = clock
+        self._keep_runs = keep_runs
+        self._owners = Owners(path)
+        self._kinds = Kinds()
+        self._kinds_read = Kinds()
+        self._writer = Writer("palaver-writer", path, self._owners)
+        self._reader = Lane("palaver-reader", path)
+        self._checker: Lane | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._damage: StoreCorrupt | None = None
+        self._closing = False
+
+    async def _start(self) -> None:
+        try:
+            await self._writer.start(self._begin)
+            await self._reader.start(lambda: connect_reader(self._path))
+            await self._check_in_background()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """See `ConversationStore.close`. The last process to close leaves one file without log."""
+        self._closing = True
+        if self._checker is not None:
+            await self._checker.close()
+        if self._checking is not None:
+            await self._checking
+        await self._reader.close()
+        await self._writer.close()
+        self._owners.leave()
+
+    async def _write(self, work: Work[T]) -> T:
+        if self._damage is not None:
+            raise self._damage
+        return await self._writer.run(work)
+
+    async def _clear_out(self, *, whole: bool) -> None:
+        """Let the file forget what was erased. `whole`: whatever the size of the index."""
+        more = await self._write(lambda c: erase.merge_index(c, -_MERGE_PAGES))
+        rounds = 0
+        while more and (whole or rounds < _ROUNDS):
+            # Others write between the rounds.
+            more = await self._write(lambda c: erase.merge_index(c, _MERGE_PAGES))
+            rounds += 1
+        await self._writer.run(_give_space_back, in_transaction=False)
+        await self._writer.run(self._writer.empty_wal, in_transaction=False)
+
+    def _begin(self) -> apsw.Connection:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            private_file(self._path)
+            connection = connect_writer(self._path)
+            try:
+                self._owners.register()
+                self._check_after_crash(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except OSError as error:
+            raise translate_os(error, self._path) from error
+        self._writer.watch(connection)
+        return connection
+
+    def _check_after_crash(self, connection: apsw.Connection) -> None:
+        dead = self._owners.take_dead()
+        in_order = False
+        try:
+            if dead:
+                check(connection, self._path)
+                self._owners.note_checked()
+                in_order = True
+        finally:
+            for lock in dead.values():
+                # The turns of the dead are found without their files; see `adopt_orphans`.
+                lock.release(remove=in_order)
+
+    async def _check_in_background(self) -> None:
+        if self._owners.is_check_due():
+            self._checker = Lane("palaver-check", self._path)
+            await self._checker.start(self._connect_checker)
+            self._checking = asyncio.create_task(self._check(self._checker))
+
+    def _connect_checker(self) -> apsw.Connection:
+        connection = connect_reader(self._path)
+        # Closing does not wait for a check of a large file.
+        connection.set_progress_handler(lambda: self._closing, 1000)
+        return connection
+
+    async def _check(self, lane: Lane) -> None:
+        try:
+            await lane.run(lambda c: check(c, self._path), in_transaction=False)
+            self._owners.note_checked()
+        except StoreCorrupt as damage:
+            self._damage = damage
+        except Exception:  # noqa: BLE001, S110 - interrupted by `close`; the next start checks
+            pass
+
+    def _file_bytes(self) -> int:
+        paths = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(path.stat().st_size for path in paths if path.exists())
+
+
+def _give_space_back(connection: apsw.Connection) -> None:
+    connection.execute("PRAGMA incremental_vacuum").fetchall()
