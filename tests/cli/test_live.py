@@ -141,6 +141,14 @@ def test_tool_cards() -> None:
     ]
 
 
+def test_a_card_without_arguments_has_no_gap() -> None:
+    """The time follows the name."""
+    terminal = Terminal().show(
+        *START, ToolRequested(ONE, "look"), ToolStarted(ONE, "look", "{}"), result(ONE, "rain"), END
+    )
+    assert "● look  1.2 s" in terminal.lines
+
+
 def test_progress_is_shown_while_it_runs() -> None:
     """A running card shows the tool's last report and gives it up with the result."""
     terminal = Terminal().show(
@@ -184,7 +192,7 @@ def test_endings_are_said() -> None:
 def test_stopped_calls_are_marked() -> None:
     """A call without result at the end of its turn does not look as if it had finished."""
     terminal = Terminal().show(ToolStarted(ONE, "look", "{}"), TurnCancelled(TURN))
-    assert "look   stopped" in terminal.text
+    assert "look  stopped" in terminal.text
 
 
 def test_a_question_has_the_screen_for_itself() -> None:

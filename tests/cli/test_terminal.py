@@ -126,7 +126,7 @@ def test_ctrl_c_keeps_the_partial_answer(tmp_path: Path) -> None:
         person.type("\x04")
         assert person.leaves() == exits.OK
     with chat(tmp_path, "--db", db, "--conversation", "last") as person:
-        person.sees("continuing", "model: word0 word1", "You said: and now?", "›")
+        person.sees("continuing", "model (cut): word0 word1", "You said: and now?", "›")
         person.type("/quit\r")
         assert person.leaves() == exits.OK
 

@@ -169,7 +169,7 @@ class Card:
         return Text.assemble(
             (f"{self._sign()} ", self._colour()),
             (name, "bold"),
-            (f" {self._arguments(room)}", ""),
+            (f" {self._arguments(room)}".rstrip(), ""),
             (f"  {note}", DIM),
         )
 

@@ -11,10 +11,10 @@ from palaver.cli.export import exported, write_new
 from palaver.cli.safe import one_line
 from palaver.cli.screen import Screen
 from palaver.cli.session import ChatSession, costs, window_of
-from palaver.cli.tables import age, table
+from palaver.cli.tables import age, table, terminal_width
 from palaver.cli.words import dollars, tokens, used
 from palaver.domain.errors import InvalidInput
-from palaver.domain.messages import Role
+from palaver.domain.messages import Flag, Role
 
 Run = Callable[[ChatSession, Screen, str], Awaitable[None]]
 Choices = Callable[[ChatSession, str], Awaitable[Sequence[tuple[str, str]]]]
@@ -117,7 +117,9 @@ async def _list(chat: ChatSession, screen: Screen, rest: str) -> None:
         for item in page.items
     ]  # fmt: skip
     head = ("id", "changed", "messages", "title or last question")
-    screen.print(table(head, rows, width=100) if rows else "no conversations yet")
+    screen.print(
+        table(head, rows, width=terminal_width() or 100) if rows else "no conversations yet"
+    )
 
 
 async def _open(chat: ChatSession, screen: Screen, rest: str) -> None:
@@ -131,7 +133,10 @@ def summary(messages: Sequence, title: str, *, last: int = 4) -> str:  # type: i
     """Where a conversation stands: its last messages, a line each."""
     who = {Role.USER: "you", Role.ASSISTANT: "model"}
     shown = [m for m in messages[-12:] if m.role in who and m.text.strip()][-last:]
-    lines = [f"  {who[m.role]}: {one_line(m.text, 80)}" for m in shown]
+    cut = [" (cut)" if Flag.PARTIAL in m.flags else "" for m in shown]
+    lines = [
+        f"  {who[m.role]}{mark}: {one_line(m.text, 80)}" for m, mark in zip(shown, cut, strict=True)
+    ]
     name = f" “{title}”" if title else ""
     return "\n".join([f"continuing{name}, {len(messages)} messages", *lines])
 

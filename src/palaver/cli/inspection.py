@@ -14,7 +14,7 @@ from palaver.cli.interrupts import run
 from palaver.cli.opening import Opened, opened, reading
 from palaver.cli.safe import safe
 from palaver.cli.screen import write_bytes
-from palaver.cli.tables import age, table
+from palaver.cli.tables import age, table, terminal_width
 from palaver.cli.words import arguments_line, result_lines
 from palaver.domain.errors import InvalidInput, NotFound
 from palaver.domain.messages import (
@@ -57,13 +57,6 @@ def print_json(value: Any) -> None:
 def put(text: str) -> None:
     """Print text: safe on a terminal, as it is in a pipe."""
     print(safe(text) if sys.stdout.isatty() else text)  # noqa: T201 - this is the command line
-
-
-def terminal_width() -> int | None:
-    """Columns of the terminal; None in a pipe, where nothing is cut."""
-    import shutil
-
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 # list

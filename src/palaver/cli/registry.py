@@ -1,11 +1,11 @@
 """Commands that list what there is to use: tools and models."""
 
 from palaver.cli import exits
-from palaver.cli.inspection import print_json, put, terminal_width
+from palaver.cli.inspection import print_json, put
 from palaver.cli.interrupts import run
 from palaver.cli.opening import Wanted, opened
 from palaver.cli.safe import one_line
-from palaver.cli.tables import table
+from palaver.cli.tables import table, terminal_width
 from palaver.cli.words import tokens
 from palaver.providers.base import ModelInfo
 

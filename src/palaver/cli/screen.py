@@ -57,7 +57,7 @@ class PlainScreen:
                 self._end_line()  # the model speaks again, behind its tools
             case ToolStarted(name=name, arguments=arguments):
                 room = NOTICE_COLUMNS - len(name)
-                self.notice(f"· {one_line(name, 64)} {arguments_line(arguments, room)}")
+                self.notice(f"· {one_line(name, 64)} {arguments_line(arguments, room)}".rstrip())
             case ToolFinished(name=name, result=result, duration_s=took):
                 [line] = result_lines(result, width=NOTICE_COLUMNS, lines=1)[:1]
                 failed = "failed: " if result.failed else ""

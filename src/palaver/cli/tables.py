@@ -1,5 +1,7 @@
 """Tables without lines: columns that fit, on a terminal and in a pipe."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 
 from palaver.cli.safe import columns, one_line, safe
@@ -21,6 +23,11 @@ def _line(row: Sequence[str], widths: Sequence[int], *, cut: bool) -> str:
     *first, last = row
     padded = [cell + " " * (w - columns(cell)) for cell, w in zip(first, widths, strict=False)]
     return GAP.join([*padded, one_line(last, widths[-1]) if cut else last]).rstrip()
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None in a pipe, where nothing is cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def age(seconds: float) -> str:
