@@ -227,11 +227,13 @@ def masked(key: str) -> str:
 
 async def _reach(address: str) -> str:
     """Why a TCP connection fails within two seconds; empty when it does not."""
-    parts = urlsplit(address if "://" in address else f"https://{address}")
     try:
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return "no address that begins with https:// or http://"
         port = parts.port or (80 if parts.scheme == "http" else 443)
         async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(parts.hostname or "", port)
+            _, writer = await asyncio.open_connection(parts.hostname, port)
     except TimeoutError:
         return f"no connection within {CONNECT_S:g} s"
     except (OSError, ValueError) as error:
