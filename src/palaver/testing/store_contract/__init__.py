@@ -10,12 +10,14 @@ Run by pytest with pytest-asyncio in its `auto` mode. A store that survives its 
 
 from palaver.testing.store_contract.blobs import BlobStoreContract as BlobStoreContract
 from palaver.testing.store_contract.durable import DurableContract
+from palaver.testing.store_contract.forks import ForkContract
 from palaver.testing.store_contract.listing import ListingContract
 from palaver.testing.store_contract.log import LogContract
+from palaver.testing.store_contract.redaction import RedactionContract
 from palaver.testing.store_contract.turns import TurnContract
 
 
-class StoreContract(LogContract, TurnContract, ListingContract):
+class StoreContract(LogContract, TurnContract, ListingContract, ForkContract, RedactionContract):
     """Everything that any `ConversationStore` must keep."""
 
 
