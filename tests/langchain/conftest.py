@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from palaver import Model
 from palaver.providers.base import ModelInfo
@@ -21,13 +22,17 @@ def chat_model(wire: str, server: ProviderServer) -> Any:
         from langchain_anthropic import ChatAnthropic
 
         return ChatAnthropic(
-            model_name="claude-haiku-4-5", api_key="k", base_url=server.url, stop=None, timeout=None
+            model_name="claude-haiku-4-5",
+            api_key=SecretStr("k"),
+            base_url=server.url,
+            stop=None,
+            timeout=None,
         )
     from langchain_openai import ChatOpenAI
 
     return ChatOpenAI(
         model="gpt-5-mini",
-        api_key="k",  # type: ignore[arg-type]
+        api_key=SecretStr("k"),
         base_url=server.openai_url,
         use_responses_api=wire == "langchain-responses",
     )

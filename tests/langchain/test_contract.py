@@ -12,7 +12,6 @@ import palaver
 from palaver import (
     Conversation,
     MessageCompleted,
-    Model,
     Reasoning,
     StreamEvent,
     TextDelta,
@@ -30,7 +29,6 @@ from palaver.domain.errors import (
     StreamTruncated,
 )
 from palaver.domain.messages import Flag
-from palaver.providers.base import ModelInfo
 from palaver.settings import Clocks, RetrySettings, Settings
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
@@ -48,8 +46,8 @@ from palaver.testing.provider_server import (
     Split,
     Stray,
 )
-
 from tests.langchain.conftest import WIRES, model_of
+
 ONCE = Settings(retry=RetrySettings(network_attempts=1, rate_limit_attempts=1))
 Talk: TypeAlias = Any
 """`await talk(…)` begins a conversation; `talk.manager` is its manager."""

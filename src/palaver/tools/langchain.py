@@ -10,6 +10,8 @@ import functools
 import re
 from typing import Any
 
+import msgspec
+
 from palaver.domain.errors import InvalidInput, ToolArgumentsError, ToolExecutionError
 from palaver.domain.messages import Image, ResultContent, Text
 from palaver.domain.values import Effect
@@ -112,7 +114,7 @@ async def _content(content: Any, keep: Keep) -> tuple[ResultContent, ...]:
 async def _picture(block: dict[str, Any], keep: Keep) -> ResultContent:
     kind = block.get("type")
     if kind not in ("image", "image_url"):
-        return Text(f"[a block of type {kind} was left out]")
+        return Text(msgspec.json.encode(block).decode())
     nested = block.get("image_url") or block.get("source") or block
     url = nested if isinstance(nested, str) else nested.get("url")
     data = None if isinstance(nested, str) else nested.get("base64") or nested.get("data")

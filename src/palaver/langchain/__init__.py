@@ -1,0 +1,27 @@
+"""For programs that use LangChain: messages both ways, and Runnables that answer conversations.
+
+    from palaver.langchain import RunnableModel, from_langchain, to_langchain
+
+    async with palaver.open("chat.db", model=RunnableModel(prompt | model | parser)) as manager:
+        ...
+
+Chat models and tools need nothing from here: `palaver.open` takes them as they are. Needs the extra
+`palaver[langchain]`.
+"""
+
+from palaver.langchain.incoming import from_langchain, stored
+from palaver.langchain.outgoing import to_langchain
+from palaver.langchain.runnable import RunnableModel
+from palaver.providers.langchain.model import LangChainModel
+from palaver.tools.langchain import LangChainTool
+from palaver.tools.langchain import adopted as adopt_tool
+
+__all__ = [
+    "LangChainModel",
+    "LangChainTool",
+    "RunnableModel",
+    "adopt_tool",
+    "from_langchain",
+    "stored",
+    "to_langchain",
+]
