@@ -43,6 +43,8 @@ class Written(msgspec.Struct, frozen=True):
     """Blocks of thinking."""
     unknown: int = 0
     """Blocks that only one provider understands."""
+    failed: int = 0
+    """Results of calls that failed; their text is written, that they failed is not."""
     attachments: int = 0
     """Pictures and files that are named only: their bytes are not here."""
 
@@ -60,7 +62,10 @@ def write(
     body: dict[str, Any] = {"messages": messages}
     if tools:
         body["tools"] = [{"type": "function", "function": dict(tool)} for tool in tools]
-    return Written(_encode(body) + b"\n", writer.reasoning, writer.unknown, writer.attachments)
+    failed = sum(r.failed or r.unknown for m in state.messages for r in m.tool_results)
+    return Written(
+        _encode(body) + b"\n", writer.reasoning, writer.unknown, failed, writer.attachments
+    )
 
 
 class _Writer:
