@@ -7,15 +7,26 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from palaver.domain.errors import PalaverError
-from palaver.domain.events import ConversationCreated, Event, MessageAdded, MetadataChanged
-from palaver.domain.ids import ConversationId, TurnId
-from palaver.domain.messages import Message
+from palaver.domain.events import (
+    ConversationCreated,
+    ConversationForked,
+    Event,
+    MessageAdded,
+    MessagePinned,
+    MessageRedacted,
+    MetadataChanged,
+    Recorded,
+    TurnOpened,
+)
+from palaver.domain.ids import ConversationId, MessageId, TurnId
+from palaver.domain.messages import Message, Text
 from palaver.domain.snapshot import SNAPSHOT_VERSION, Snapshot
 from palaver.domain.values import Scope, SessionMetadata
 from palaver.store.base import ConversationStore, RunRow
@@ -24,9 +35,21 @@ from palaver.store.sqlite import SqliteStore
 from palaver.testing.store_contract.base import HandClock, closed
 
 scopes = st.sampled_from([Scope("a", "x"), Scope("b", "y")])
-names = st.sampled_from([ConversationId("c1"), ConversationId("c2")])
+names = st.sampled_from([ConversationId(f"c{i}") for i in range(5)])
+below_one = st.floats(0, 1)
 turns = st.sampled_from([TurnId(f"t{i}") for i in range(4)])
-texts = st.sampled_from(["red apple", "Äpfel rot", "東京都 apple", "", "\ud800", "a b", "x" * 3000])
+texts = st.sampled_from(
+    [
+        "red apple",
+        "Äpfel rot",
+        "東京都 apple",
+        "",
+        "\ud800",
+        "a b",
+        "x" * 3000,
+        f"sha256:{'a' * 64}",
+    ]
+)
 ids = st.sampled_from(["m1", "m2", "m3"])
 queries = st.sampled_from(["apple", "app", "red app", "京", "京都", "apfel", '"', "b"])
 numbers = st.integers(-1, 3)
@@ -97,7 +120,10 @@ class Stores(RuleBasedStateMachine):
         self, scope: Scope, name: ConversationId, off: int, facts: list[tuple[str, str]]
     ) -> None:
         at = self.expected(scope, name, off)
-        events = [MessageAdded(Message.assistant(text, id=id)) for text, id in facts]
+        made = (Message.user, Message.assistant)
+        events = [
+            MessageAdded(made[i % 2](text, id=id)) for i, (text, id) in enumerate(facts, len(facts))
+        ]
         snapshot = Snapshot(at + len(events) + (off == 3), SNAPSHOT_VERSION, b"{}")
         self.both(lambda s: s.append(scope, name, events, expected=at, snapshot=snapshot))
 
@@ -120,9 +146,94 @@ class Stores(RuleBasedStateMachine):
         rows = [RunRow(first, first, b"[]", epoch), RunRow(first + 1, first + 4, b"[]", epoch)]
         self.both(lambda s: s.append_run(scope, turn, rows))
 
+    @rule(scope=scopes, name=names, turn=turns, text=texts, id=ids)
+    def answer_again(
+        self, scope: Scope, name: ConversationId, turn: TurnId, text: str, id: str
+    ) -> None:
+        at = self.expected(scope, name, 0)
+        events: list[Event] = [TurnOpened(turn), MessageAdded(Message.assistant(text, id=id))]
+        self.both(lambda s: s.append(scope, name, events, expected=at, opens=turn))
+
+    @rule(scope=scopes, name=names, count=st.integers(100, 1100), text=texts, id=ids)
+    def append_many(
+        self, scope: Scope, name: ConversationId, count: int, text: str, id: str
+    ) -> None:
+        at = self.expected(scope, name, 0)
+        fact, mute = MessageAdded(Message.user(text, id=id)), MessagePinned(MessageId(id))
+        events: list[Event] = [fact, *[mute] * count, fact]
+        snapshot = Snapshot(at + len(events), SNAPSHOT_VERSION, b"{}")
+        self.both(lambda s: s.append(scope, name, events, expected=at, snapshot=snapshot))
+
+    @rule(scope=scopes, source=names, name=names, where=below_one, off=numbers, text=texts)
+    def fork(
+        self,
+        scope: Scope,
+        source: ConversationId,
+        name: ConversationId,
+        where: float,
+        off: int,
+        text: str,
+    ) -> None:
+        end = self.expected(scope, source, 0)
+        at = round(1 + where * (end - 1)) if off else end + 1
+        events: list[Event] = [ConversationForked(source, at)]
+        if off > 1:
+            events.append(MessageAdded(Message.user(text, id="m1")))
+        self.both(lambda s: s.fork(scope, source, name, events, at=at))
+        self.check(scope)
+
+    @rule(
+        scope=scopes,
+        name=names,
+        off=numbers,
+        where=st.lists(below_one, max_size=3),
+        turn=turns,
+        text=texts,
+    )
+    def rewrite(
+        self,
+        scope: Scope,
+        name: ConversationId,
+        off: int,
+        where: list[float],
+        turn: TurnId,
+        text: str,
+    ) -> None:
+        at = self.expected(scope, name, off)
+        log = self.memory._logs.get((scope.tenant, name))
+        records = log.records if log else []
+        replaced = [self.other(records[int(w * (len(records) - 1))], text) for w in where if log]
+        noted: list[Event] = [MessageRedacted(MessageId("m1"))]
+        self.both(lambda s: s.rewrite(scope, name, replaced, noted, expected=at, runs=[turn]))
+        self.check(scope)
+
+    def other(self, recorded: Recorded, text: str) -> tuple[int, Event]:
+        """Something of the same type at the same number; what is no message fits rarely."""
+        event = recorded.event
+        if isinstance(event, MessageAdded):
+            said = msgspec.structs.replace(event.message, content=(Text(text),))
+            return recorded.seq, MessageAdded(said, event.turn)
+        return recorded.seq, MetadataChanged(SessionMetadata(title=text))
+
+    def check(self, scope: Scope) -> None:
+        """All that is derived, for all conversations of a tenant."""
+        for name in [ConversationId(f"c{i}") for i in range(5)]:
+            self.both(lambda s, n=name: s.read(scope, n))  # type: ignore[misc]
+            self.both(lambda s, n=name: s.snapshot(scope, n))  # type: ignore[misc]
+            self.both(lambda s, n=name: _found(s, scope, "apple", n))  # type: ignore[misc]
+        self.both(lambda s: s.list_conversations(scope))
+        self.both(lambda s: s.list_conversations(scope, archived=True))
+        self.both(lambda s: _found(s, scope, "apple", None))
+
+    @rule(scope=scopes)
+    def look_at_all(self, scope: Scope) -> None:
+        self.check(scope)
+        self.both(lambda s: s.blob_references(scope))
+
     @rule(scope=scopes, name=names)
     def delete(self, scope: Scope, name: ConversationId) -> None:
         self.both(lambda s: s.delete(scope, name))
+        self.check(scope)
 
     @rule(seconds=st.integers(-5, 5))
     def time_passes(self, seconds: int) -> None:
@@ -140,7 +251,7 @@ class Stores(RuleBasedStateMachine):
     ) -> None:
         self.both(lambda s: s.read(scope, name, after=after, until=until, limit=limit))
         self.both(lambda s: s.read(scope, name, kinds=["message.added", "turn.closed"]))
-        self.both(lambda s: s.snapshot(scope, name))
+        self.both(lambda s: s.snapshot(scope, name, until=until))
 
     @rule(scope=scopes, turn=turns, after=st.integers(-1, 12))
     def read_run(self, scope: Scope, turn: TurnId, after: int) -> None:

@@ -143,7 +143,8 @@ class ConversationForked(_Event, frozen=True, tag="conversation.forked"):
     """This conversation begins as another one's: it shares all facts up to number `seq`."""
 
     origin: ConversationId
-    seq: int
+    seq: int = msgspec.field(name="until")
+    """Written as `until`: in a line of a log `seq` is the number of the fact itself."""
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):
