@@ -167,7 +167,7 @@ async def test_redaction_leaves_nothing(opened: Opened, tmp_path: Path) -> None:
             assert await manager.search(word) == ()
         reply = await conversation.say("and?")
         assert reply.outcome is TurnOutcome.COMPLETED
-        lived = conversation.state
+    lived = conversation.state
     left = b"".join(p.read_bytes() for p in tmp_path.iterdir() if p.is_file())
     for word in (b"zanzibar", b"xylophone", b"a secret result"):
         assert word not in left

@@ -43,6 +43,14 @@ class SetMetadata(msgspec.Struct, frozen=True):
     metadata: SessionMetadata
 
 
+class NameConversation(msgspec.Struct, frozen=True):
+    """Give it a title that was taken from what was said. Nothing happens when the first message is
+    no longer `read`: it may have been redacted meanwhile, and its title with it."""
+
+    title: str
+    read: Message
+
+
 class DecideCall(msgspec.Struct, frozen=True):
     """Allow or refuse a call that waits for approval; `note` is told to the model."""
 
@@ -97,6 +105,7 @@ StateAction: TypeAlias = (
     | PinMessage
     | SetPreferences
     | SetMetadata
+    | NameConversation
     | DecideCall
     | RecordFacts
 )
@@ -127,6 +136,10 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
             return () if preferences == state.preferences else (PreferencesChanged(preferences),)
         case SetMetadata(metadata=metadata):
             return () if metadata == state.metadata else (MetadataChanged(metadata),)
+        case NameConversation(title=title, read=read):
+            metadata = replace(state.metadata, title=title)
+            is_stale = not state.messages or state.messages[0] != read
+            return () if is_stale or not title else (MetadataChanged(metadata),)
         case DecideCall(call_id=call_id, approved=approved, note=note):
             if state.turn is None or call_id not in state.turn.waiting:
                 raise InvalidInput(

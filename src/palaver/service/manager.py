@@ -11,7 +11,7 @@ from palaver.domain.clock import Clock
 from palaver.domain.errors import ConversationBusy, InvalidInput, NotFound
 from palaver.domain.events import ConversationCreated, ConversationForked, Event, HeadMoved
 from palaver.domain.ids import BlobId, ConversationId, MessageId, is_id
-from palaver.domain.messages import File, Image
+from palaver.domain.messages import File, Flag, Image
 from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
@@ -76,6 +76,7 @@ class ConversationManager:
             chance=chance,
             price=price,
             load=self._states_of,
+            reload=self._reload,
         )
 
     @property
@@ -322,6 +323,13 @@ class ConversationManager:
         if record.scope != self._scope and record.scope.tenant != self._scope.tenant:
             raise NotFound(f"turn {record.id} belongs to another tenant")
         return await self._states(record.conversation)
+
+    async def _reload(self, redacted: MessageId) -> None:
+        """Let go of a redacted message wherever it is in memory: forks share it."""
+        for states in list(self._managers.values()):
+            sharing = (m for m in branching.everywhere(states.state) if m.id == redacted)
+            if any(Flag.REDACTED not in message.flags for message in sharing):
+                await states.reload()
 
     def _handle(self, states: StateManager) -> Conversation:
         queue = self._queues.setdefault(states.state.id, asyncio.Lock())

@@ -5,11 +5,18 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
-from palaver.domain.events import Event, MessageAdded, Recorded, ToolResolved
+from palaver.domain.events import (
+    Event,
+    MessageAdded,
+    MessageRedacted,
+    MetadataChanged,
+    Recorded,
+    ToolResolved,
+)
 from palaver.domain.ids import BlobId, MessageId, TurnId
 from palaver.domain.messages import Block, File, Image, Role, ToolResult
 from palaver.domain.redaction import redacted, redacted_result
-from palaver.domain.state import tool_message_id
+from palaver.domain.state import ConversationState, tool_message_id
 
 
 class RedactionReceipt(msgspec.Struct, frozen=True):
@@ -29,6 +36,8 @@ class Redaction(msgspec.Struct, frozen=True):
     replaced: tuple[tuple[int, Event], ...]
     turns: tuple[TurnId, ...]
     blobs: frozenset[BlobId]
+    titles: frozenset[str] = frozenset()
+    """Titles that were taken from the message."""
 
 
 def plan(records: Iterable[Recorded], message: MessageId) -> Redaction:
@@ -36,13 +45,15 @@ def plan(records: Iterable[Recorded], message: MessageId) -> Redaction:
     replaced: list[tuple[int, Event]] = []
     turns: dict[TurnId, None] = {}
     blobs: set[BlobId] = set()
-    answered = MessageId("")
+    titles: set[str] = set()
+    answered, said = MessageId(""), ""
     for recorded in records:
         event = recorded.event
         if isinstance(event, MessageAdded):
             if event.message.role is Role.ASSISTANT:
                 answered = tool_message_id(event.message.id)
             if event.message.id == message:
+                said = " ".join(event.message.text.split())
                 replaced.append((recorded.seq, replace(event, message=redacted(event.message))))
                 blobs |= blobs_of(event.message.content)
                 turns |= {} if event.turn is None else {event.turn: None}
@@ -50,7 +61,25 @@ def plan(records: Iterable[Recorded], message: MessageId) -> Redaction:
             replaced.append((recorded.seq, replace(event, result=redacted_result(event.result))))
             blobs |= blobs_of((event.result,))
             turns[event.turn] = None
-    return Redaction(tuple(replaced), tuple(turns), frozenset(blobs))
+        elif isinstance(event, MetadataChanged) and _is_from(event.metadata.title, said):
+            titles.add(event.metadata.title)
+            untitled = replace(event.metadata, title="")
+            replaced.append((recorded.seq, MetadataChanged(untitled)))
+    return Redaction(tuple(replaced), tuple(turns), frozenset(blobs), frozenset(titles))
+
+
+def _is_from(title: str, said: str) -> bool:
+    return bool(title and said) and title.rstrip("…") in said
+
+
+def after_redaction(
+    state: ConversationState, planned: Redaction, message: MessageId, note: str
+) -> tuple[Event, ...]:
+    """The facts to append: the redaction, and no title where it was taken from the message."""
+    redacted_fact = MessageRedacted(message, note)
+    if state.metadata.title not in planned.titles:
+        return (redacted_fact,)
+    return (redacted_fact, MetadataChanged(replace(state.metadata, title="")))
 
 
 def blobs_of(content: Iterable[Block]) -> set[BlobId]:

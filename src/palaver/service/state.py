@@ -25,13 +25,13 @@ from palaver.domain.errors import (
     ReadOnlyConversation,
     StaleWriter,
 )
-from palaver.domain.events import Event, MessageAdded, MessageRedacted, Recorded, UnknownEvent
+from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
 from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope
 from palaver.service.actions import OPENING, RecordFacts, SendMessage, StateAction, decide
-from palaver.service.redaction import Redaction, plan
+from palaver.service.redaction import Redaction, after_redaction, plan
 from palaver.store.base import Accepted, Appended, ConversationStore, RunRow
 
 HISTORY = 100
@@ -160,6 +160,13 @@ class StateManager:
         records = await self._store.read(self._scope, self._state.id, until=seq)
         return fold(ConversationState(self._state.id), records)
 
+    async def reload(self) -> None:
+        """Take the state from the store again: facts that were there have been rewritten."""
+        async with self._lock:
+            state, self._snapshot_at = await load_state(self._store, self._scope, self._state.id)
+            self.state_history.clear()
+            self._become(state)
+
     async def redact(self, message: MessageId, note: str) -> tuple[Redaction, Appended]:
         """Rewrite the facts that hold `message`, durably; no earlier state is kept in memory.
 
@@ -171,20 +178,20 @@ class StateManager:
             if before.turn is not None:
                 raise ConversationBusy("a turn of this conversation is still open")
             planned = plan(await self._store.read(self._scope, before.id), message)
-            fact = MessageRedacted(message, note)
-            trial = self._trial((fact,))
+            facts = after_redaction(before, planned, message, note)
+            trial = self._trial(facts)
             appended = await self._store.rewrite(
                 self._scope,
                 before.id,
                 planned.replaced,
-                (fact,),
+                facts,
                 expected=before.seq,
                 runs=planned.turns,
             )
             self.state_history.clear()
             self._advance(trial, appended)
             self._snapshot_at = 0
-        await self._tell(StateChange(before, self._state, (fact,)))
+        await self._tell(StateChange(before, self._state, facts))
         return planned, appended
 
     async def _through_middleware(self, action: StateAction) -> StateAction:
@@ -281,7 +288,7 @@ class StateManager:
             expected=self._state.seq,
             run=run,
             snapshot=taken,
-            **({} if opens is None else {"opens": opens}),
+            opens=opens,
         )
         if due:
             self._snapshot_at = self._state.seq

@@ -2,7 +2,7 @@
 
 import re
 
-from palaver.domain.messages import Message, Role
+from palaver.domain.messages import Flag, Message, Role
 from palaver.domain.state import ConversationState
 from palaver.domain.values import GenerationSettings
 from palaver.providers.base import Finished, Model, ModelRequest
@@ -21,6 +21,8 @@ def extractive_title(state: ConversationState) -> str:
     """The first sentence of the first user message, at most 60 characters; empty where there is
     no text."""
     for message in state.messages:
+        if Flag.REDACTED in message.flags:
+            continue
         if message.role is Role.USER and message.text.strip():
             return shortened(_SENTENCE.split(message.text.strip())[0])
     return ""

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
-from msgspec.structs import replace
-
 from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
@@ -25,7 +23,7 @@ from palaver.engine.inbox import Inbox, Stop
 from palaver.engine.ports import Emission, TurnPorts
 from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
-from palaver.service.actions import RecordFacts, SetMetadata
+from palaver.service.actions import NameConversation, RecordFacts
 from palaver.service.driver import TurnDriver
 from palaver.service.output import OutputType
 from palaver.service.redaction import RedactionReceipt
@@ -59,11 +57,13 @@ class TurnRunner:
         chance: Callable[[], float],
         price: Callable[[str, Usage], float | None],
         load: Callable[[TurnRecord], Awaitable[StateManager]],
+        reload: Callable[[MessageId], Awaitable[None]],
     ) -> None:
         self.streams = StreamManager(clock, keep_s=settings.stream.keep_sessions_s)
         self.settings, self.clock, self.tools = settings, clock, tools
         self._store, self._blobs, self._scope = store, blobs, scope
-        self._model, self._chance, self._price, self._load = model, chance, price, load
+        self._model, self._chance, self._price = model, chance, price
+        self._load, self._reload = load, reload
         self.window = ContextWindowManager()
         self._beginning: dict[TurnId, asyncio.Event] = {}
         self._ending = asyncio.Lock()
@@ -309,19 +309,17 @@ class TurnRunner:
 
         A model that fails leaves it to the first sentence: a title is not worth an error.
         """
-        if by == "off":
-            return states.state.metadata.title
-        title = ""
+        state, title = states.state, ""
+        if by == "off" or not state.messages:
+            return state.metadata.title
         if by == "model":
-            model = self._model(states.state.preferences.model)
             try:
-                title = await model_title(model, states.state)
+                title = await model_title(self._model(state.preferences.model), state)
             except ProviderError as error:
                 log.get("titles").warning("title_failed", code=error.code)
-        title = title or extractive_title(states.state)
-        if title:
-            await states.dispatch(SetMetadata(replace(states.state.metadata, title=title)))
-        return title
+        title = title or extractive_title(state)
+        done = await states.dispatch(NameConversation(title, state.messages[0]))
+        return done.state.metadata.title
 
     def _ports(self, states: StateManager, output: OutputType | None) -> TurnPorts:
         return TurnPorts(
@@ -348,6 +346,7 @@ class TurnRunner:
         """Erase a message from log, index, snapshots, run logs, memory and, where nothing else
         refers to them, its blobs."""
         planned, appended = await states.redact(message, note)
+        await self._reload(message)
         for turn in planned.turns:
             self.streams.forget(turn)
         gone: tuple[BlobId, ...] = ()
