@@ -92,11 +92,9 @@ class _Session:
         is_written = line.endswith("  ")
         if line.startswith(_ASKED + " ") or line.rstrip() == _ASKED:
             if is_written or not self._fence:
-                return Role.USER, line[len(_ASKED) :].strip()
+                return Role.USER, line[len(_ASKED) + 1 :].rstrip()
         elif line.startswith(_TOLD) and (is_written or not self._fence):
             return Role.TOOL, ""
-        if self._role is Role.USER and not line.strip():
-            return Role.USER, ""
         return Role.ASSISTANT, line
 
     def _note_fence(self, line: str) -> None:

@@ -25,7 +25,9 @@ def sniff(source: Source) -> bool:
     messages = _messages(source)
     if not messages or not all("role" in obj(message) for message in messages[:5]):
         return False
-    kinds = {obj(part).get("type") for m in messages[:50] for part in seq(obj(m).get("content"))}
+    kinds = {
+        string(obj(part).get("type")) for m in messages[:50] for part in seq(obj(m).get("content"))
+    }
     wrapped = bool({"agent", "system_prompt"} & set(source.object)) or any(
         "ts" in obj(message) for message in messages[:5]
     )

@@ -48,9 +48,9 @@ def sniff(source: Source) -> bool:
     if isinstance(source.object.get("session"), dict) and seq(source.object.get("items")):
         return True
     head = source.head
-    if any(r.get("type") in _WRAPPERS and isinstance(r.get("payload"), dict) for r in head):
+    if any(string(r.get("type")) in _WRAPPERS and isinstance(r.get("payload"), dict) for r in head):
         return True
-    if any(r.get("type") in _ITEMS and "call_id" in r for r in head):
+    if any(string(r.get("type")) in _ITEMS and "call_id" in r for r in head):
         return True
     return bool(head) and _is_old_header(head[0]) and any(r.get("type") == "message" for r in head)
 
@@ -93,13 +93,13 @@ class _Rollout:
     def take(self, record: Record) -> None:
         """The next line."""
         fields = record.fields
-        kind, payload = fields.get("type"), fields.get("payload")
+        kind, payload = string(fields.get("type")), fields.get("payload")
         if record.damage or not fields:
             self._unknown(record, record.damage or "no object")
         elif kind in _WRAPPERS and isinstance(payload, dict):
-            self._wrapped(string(kind), payload, record)
+            self._wrapped(kind, payload, record)
             self.draft.since(seconds(fields.get("timestamp")))
-        elif kind is None and (_is_old_header(fields) or "record_type" in fields):
+        elif not kind and (_is_old_header(fields) or "record_type" in fields):
             if "id" in fields:
                 self.header(fields)
         else:

@@ -61,9 +61,7 @@ def told(source: Source) -> str | None:
 
 
 def _sniff(module: str, source: Source) -> bool:
-    loaded = _load(module)
-    found = loaded.matches(source) if hasattr(loaded, "matches") else loaded.sniff(source)
-    return bool(found)
+    return bool(_load(module).sniff(source))
 
 
 def _sniff_own(source: Source) -> bool:

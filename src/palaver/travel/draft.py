@@ -21,7 +21,7 @@ from palaver.domain.text import clean
 from palaver.travel.base import Imported, Repair, RepairKind
 from palaver.travel.repair import repair
 
-MAX_WORK = 500_000
+MAX_WORK = 200_000
 """Messages that are repaired for all branches together; what lies beyond is left out, and said."""
 _encode = msgspec.json.Encoder().encode
 

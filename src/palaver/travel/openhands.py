@@ -45,7 +45,9 @@ _ABOUT = frozenset(
 _QUIET_ACTIONS = frozenset(
     ("change_agent_state", "recall", "null", "condensation", "loop_recovery")
 )
-_QUIET_OBSERVATIONS = frozenset(("agent_state_changed", "recall", "null", "condense"))
+_QUIET_OBSERVATIONS = frozenset(
+    ("agent_state_changed", "recall", "null", "condense", "think", "success")
+)
 _QUIET_KINDS = frozenset(
     (
         "ConversationStateUpdateEvent",
@@ -187,10 +189,10 @@ class _History:
     def _observation(self, event: dict[str, Any], record: Record) -> None:
         name = event["observation"]
         call = self._calls.get(name_of(event.get("cause")))
+        if call is None and name in _QUIET_OBSERVATIONS:
+            return
         if call is None and "cause" not in event:
             call, self._newest = self._newest, None
-        if call is None and name in (*_QUIET_OBSERVATIONS, "think", "success", "user_rejected"):
-            return
         extras = obj(event.get("extras")) or event
         code = obj(extras.get("metadata")).get("exit_code", extras.get("exit_code"))
         failed = name == "error" or (isinstance(code, int) and code not in (0, -1))

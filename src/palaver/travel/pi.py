@@ -83,7 +83,7 @@ class _Session:
 
     def _entry(self, fields: dict[str, Any], number: int) -> None:
         draft = self.draft
-        match fields.get("type"):
+        match string(fields.get("type")):
             case "session":
                 draft.since(seconds(fields.get("timestamp")))
                 draft.keep(session=name_of(fields.get("id")), folder=string(fields.get("cwd")))
@@ -102,7 +102,7 @@ class _Session:
                 draft.say(Role.USER, (text,), number)
             case kind:
                 if kind not in _QUIET:
-                    draft.note(RepairKind.UNKNOWN_RECORD, number, string(kind) or "no type")
+                    draft.note(RepairKind.UNKNOWN_RECORD, number, kind or "no type")
 
     def _model(self, fields: dict[str, Any]) -> None:
         if model := string(fields.get("modelId")):
