@@ -42,7 +42,9 @@ def is_archive(data: bytes) -> bool:
 class Export:
     """The archive. Raises InvalidInput when it is damaged or holds more than it may."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(
+        self, data: bytes, *, max_bytes: int = MAX_BYTES, max_file: int = MAX_FILE
+    ) -> None:
         try:
             self._archive = zipfile.ZipFile(BytesIO(data))
         except _DAMAGE as error:
@@ -50,7 +52,9 @@ class Export:
         self._members = self._archive.infolist()
         if len(self._members) > MAX_MEMBERS:
             raise InvalidInput(f"the archive holds more than {MAX_MEMBERS:,} files")
-        self._room = MAX_BYTES + MAX_FILES
+        self._max_bytes, self._max_file = max_bytes, max_file
+        self._room = MAX_FILES
+        """Bytes of attachments that may still be unpacked."""
 
     @property
     def is_chatgpt(self) -> bool:
@@ -66,7 +70,7 @@ class Export:
         """The files that hold conversations; a large export has several."""
         if not self._conversations:
             raise InvalidInput("the archive holds no conversations.json")
-        room = MAX_BYTES
+        room = self._max_bytes
         for member in self._conversations:
             data = self._read(member, room)
             if data is None:
@@ -77,7 +81,13 @@ class Export:
     def file(self, id: str) -> bytes | None:
         """The bytes of an attachment, None where they are not in the archive or too many."""
         member = self._by_id.get(id)
-        return None if member is None else self._read(member, min(MAX_FILE, max(0, self._room)))
+        if member is None:
+            return None
+        limit = min(self._max_file, self._room)
+        data = self._read(member, limit)
+        # Also for what was too large: else naming it again and again would cost without bound.
+        self._room -= limit if data is None else len(data)
+        return data
 
     @cached_property
     def _by_id(self) -> dict[str, zipfile.ZipInfo]:
@@ -96,8 +106,6 @@ class Export:
             with self._archive.open(member) as file:
                 while chunk := file.read(_CHUNK):
                     read += chunk
-                    # Also for what turns out too large: else naming it often costs without bound.
-                    self._room -= len(chunk)
                     if len(read) > limit:
                         return None
         except _DAMAGE as error:
