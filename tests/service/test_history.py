@@ -169,8 +169,8 @@ async def test_redaction_leaves_nothing(opened: Opened, tmp_path: Path) -> None:
         assert reply.outcome is TurnOutcome.COMPLETED
     lived = conversation.state
     left = b"".join(p.read_bytes() for p in tmp_path.iterdir() if p.is_file())
-    for word in (b"zanzibar", b"xylophone", b"a secret result"):
-        assert word not in left
+    for secret in (b"zanzibar", b"xylophone", b"a secret result"):
+        assert secret not in left
     again = await (await opened(ScriptedModel(), path=path)).open(conversation.id)
     assert again.state == lived
 

@@ -1,6 +1,6 @@
 """Between the service and `travel`: documents out of a state, facts out of a document."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -33,7 +33,7 @@ def document(format: ExportFormat, state: ConversationState, blobs: Blobs) -> by
         case "html":
             return html.write(state, blobs=blobs.get).encode()
         case "openai":
-            return openai_format.write(state, blobs=blobs.get).encode()
+            return openai_format.write(state, blobs=blobs.get).line
         case _:
             raise InvalidInput(
                 f"there is no export format {format!r}",
@@ -45,23 +45,22 @@ def lossless(state: ConversationState, records: Sequence[Recorded], blobs: Blobs
     """Every fact and attachment as JSON Lines; reading it back gives the same conversation."""
     from palaver.travel import own
 
-    return b"".join(own.write(records, state=state, blobs=blobs.get))
+    header = own.Header(
+        conversation=state.id, title=state.metadata.title, created_at=state.created_at
+    )
+    return b"".join(own.write(records, header=header, blobs=blobs.get))
 
 
 def incoming(data: bytes, *, name: str, format: str | None) -> tuple[Incoming, ...]:
     """The conversations that `data` holds. Raises InvalidInput when nothing can read it."""
     from palaver.travel import detect, own
+    from palaver.travel.source import Source
 
-    if format in (None, "palaver") and own.sniff(data):
-        return tuple(_own(data))
+    source = Source(data, name=name)
+    if (format or detect.told(source)) == own.NAME:
+        _, records, blobs = own.read_records(source.data)
+        return (Incoming(own.NAME, copied(records), blobs),)
     return tuple(
         Incoming(read.format, facts_of(read), read.blobs, read.repairs)
         for read in detect.read(data, name=name, format=format)
     )
-
-
-def _own(data: bytes) -> Iterator[Incoming]:
-    from palaver.travel import own
-
-    _, records, blobs = own.read_records(data)
-    yield Incoming("palaver", copied(records), dict(blobs))
