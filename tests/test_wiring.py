@@ -130,3 +130,19 @@ async def test_facts_have_the_time_of_the_given_clock() -> None:
 def test_a_log_in_the_home_folder(tmp_path: Path) -> None:
     """`~` is the home folder in every path."""
     assert "~" not in environment(tmp_path, 'log = "~/palaver.log"').log
+
+
+@pytest.mark.parametrize("address", ["foo", "http://[::1", "ftp://x", "http://"])
+def test_a_wrong_address_is_said_before_anything_is_sent(tmp_path: Path, address: str) -> None:
+    """With the variable that has to be mended."""
+    found = environment(tmp_path, ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=address)
+    with pytest.raises(ConfigurationError) as caught:
+        Models(found, default="offline")("anthropic:claude-haiku-4-5")
+    assert "ANTHROPIC_BASE_URL" in caught.value.hint
+
+
+async def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    """It is told, also for the folder that one is in."""
+    with pytest.raises(ConfigurationError):
+        async with palaver.open(tmp_path, model=ScriptedModel()):
+            pass

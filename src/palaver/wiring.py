@@ -184,12 +184,27 @@ class Models:
                 hint=f"Set {KEYS[whose]}, or choose the model `offline`.",
             )
         where = address or DEFAULT_ADDRESSES.get(provider, "")
+        if provider in ADDRESSES:
+            _check_address(where, ADDRESSES[provider])
         return maker(model, key, where, self._environment.settings)
 
     async def aclose(self) -> None:
         """Close every model's connections."""
         for model in self._made.values():
             await model.aclose()
+
+
+def _check_address(address: str, variable: str) -> None:
+    try:
+        parts = urlsplit(address)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ConfigurationError(
+            f"{address!r} is no address of a provider",
+            hint=f"{variable} must look like https://api.example.org.",
+        )
 
 
 def _anthropic(model: str, key: str, address: str, settings: Settings) -> Model:
@@ -334,7 +349,10 @@ async def _stores(
 
 
 def _database_file(path: str | os.PathLike[str] | None, environment: Environment) -> Path:
-    return environment.home / "palaver.db" if path is None else Path(path).expanduser()
+    file = environment.home / "palaver.db" if path is None else Path(path).expanduser()
+    if file.is_dir():
+        raise ConfigurationError(f"{file} is a folder", hint="Name a file in it.")
+    return file
 
 
 def _register(

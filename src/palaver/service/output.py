@@ -36,7 +36,7 @@ class OutputType:
                 return self._checked(msgspec.json.decode(text))
             return msgspec.json.decode(text, type=self._shape)
         except (ValueError, msgspec.MsgspecError) as error:
-            problem = f"the reply is not a {self.schema.name}: {error}"
+            problem = f"the reply does not have the shape that was asked for: {error}"
             raise OutputInvalid(problem, text=text) from error
 
     def _checked(self, value: Any) -> Any:
