@@ -14,7 +14,8 @@ class Clocks(msgspec.Struct, frozen=True):
     idle_s: float = 120.0
     """Between content events. Keep-alive pings do not count: a stalled provider sends them too."""
     turn_s: float = 600.0
-    """A whole turn, tools and waiting included, time suspended for a person excluded."""
+    """One run of a turn, tools and waiting included. The clock starts anew behind a suspension, so
+    a turn that asks a person twice may run three times as long; its steps are counted through."""
 
 
 class TurnLimits(msgspec.Struct, frozen=True):
@@ -47,6 +48,9 @@ class StreamSettings(msgspec.Struct, frozen=True):
     """Run logs kept per conversation after their turns ended; older ones are pruned."""
     keep_sessions_s: float = 60.0
     """How long an ended turn stays in memory for late readers."""
+    owner_check_s: float = 1.0
+    """How often a running turn looks whether another process has ended it. One that streams finds
+    out with the next deltas that it writes."""
 
 
 class ToolSettings(msgspec.Struct, frozen=True):

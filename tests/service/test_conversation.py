@@ -320,6 +320,6 @@ async def test_leaving_the_stream_does_not_stop_the_turn(opened: Opened) -> None
     async for event in conversation.stream("?"):
         if isinstance(event, TextDelta):
             break
-    await conversation._runner.settled(conversation.state.turn.id)
+    await conversation._sessions.settled(conversation.state.turn.id)
     assert conversation.messages[-1].text == "a long answer"
     assert conversation.messages[-1].stop is StopReason.END_TURN

@@ -6,6 +6,7 @@
     ├── Conflict
     │   ├── StaleWriter                 somebody else appended first
     │   ├── ConversationBusy            a turn is running
+    │   ├── TurnTakenOver               another process ended or continues the turn
     │   ├── IdempotencyMismatch         the key was used for another message
     │   └── ActionBlocked               a middleware said no
     ├── InvalidTransition               a fact that cannot follow the ones before it
@@ -105,6 +106,13 @@ class ConversationBusy(Conflict):
     code = "conversation_busy"
     default_hint = "Wait for the turn to end, cancel it, or send with on_busy='queue'."
     retryable = True
+
+
+class TurnTakenOver(Conflict):
+    """The turn is no longer this process's: another one ended it, or goes on with it."""
+
+    code = "turn_taken_over"
+    default_hint = "Follow the turn, or read the conversation again; nothing that was said is lost."
 
 
 class IdempotencyMismatch(Conflict):

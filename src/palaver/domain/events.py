@@ -15,6 +15,7 @@ from palaver.domain.messages import Message, StopReason, ToolResult
 from palaver.domain.values import (
     Effect,
     ErrorInfo,
+    OutputSchema,
     SessionMetadata,
     SuspendReason,
     TurnOutcome,
@@ -50,6 +51,8 @@ class TurnOpened(_Event, frozen=True, tag="turn.opened"):
     """A turn was accepted. Its message follows in the same transaction."""
 
     turn: TurnId
+    output: OutputSchema | None = None
+    """The shape that was asked for; it holds for the whole turn, suspensions included."""
 
 
 class MessageAdded(_Event, frozen=True, tag="message.added"):

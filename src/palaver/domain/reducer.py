@@ -67,10 +67,10 @@ def apply(state: ConversationState, event: Event | UnknownEvent) -> Conversation
             return replace(state, preferences=preferences)
         case MetadataChanged(metadata=metadata):
             return replace(state, metadata=metadata)
-        case TurnOpened(turn=turn):
+        case TurnOpened(turn=turn, output=output):
             if state.turn is not None:
                 raise InvalidTransition(f"turn {state.turn.id} is still open")
-            return replace(state, turn=OpenTurn(turn))
+            return replace(state, turn=OpenTurn(turn, output=output))
         case MessageAdded():
             return _add_message(state, event)
         case ToolClaimed(turn=turn, call_id=call_id):

@@ -8,7 +8,13 @@ from palaver.domain.branches import Path, Tail
 from palaver.domain.history import History
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role, ToolCall, ToolResult
-from palaver.domain.values import SessionMetadata, SuspendReason, Usage, UserPreferences
+from palaver.domain.values import (
+    OutputSchema,
+    SessionMetadata,
+    SuspendReason,
+    Usage,
+    UserPreferences,
+)
 
 _encoder = msgspec.json.Encoder()
 EMPTY_HASH = ""
@@ -30,6 +36,8 @@ class OpenTurn(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: int = 0
     """Assistant messages so far."""
     usage: Usage = Usage()
+    output: OutputSchema | None = None
+    """The shape that its answer is to have."""
 
 
 class Anchor(msgspec.Struct, frozen=True):

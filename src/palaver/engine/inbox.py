@@ -60,9 +60,20 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reports: dict[CallId, Progressed] = {}
+        """The newest report of each call that nobody has taken yet."""
 
     def put(self, item: Item) -> None:
-        """Add an item; never blocks. Producers are bounded: one stream and a few tools."""
+        """Add an item; never blocks. Producers are bounded: one stream and a few tools.
+
+        Of a call's progress only the newest report waits, in the place of the first: a tool that
+        reports in a tight loop costs no memory and delays nothing else.
+        """
+        if isinstance(item, Progressed):
+            waits = item.call_id in self._reports
+            self._reports[item.call_id] = item
+            if waits:
+                return
         self._items.append(item)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -72,11 +83,14 @@ class Inbox:
         while not self._items:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._items.popleft()
+        return self._newest(self._items.popleft())
+
+    def _newest(self, item: Item) -> Item:
+        return self._reports.pop(item.call_id) if isinstance(item, Progressed) else item
 
     def drain(self) -> list[Item]:
         """Everything that is there, without waiting."""
-        items = list(self._items)
+        items = [self._newest(item) for item in self._items]
         self._items.clear()
         return items
 

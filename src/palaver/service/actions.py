@@ -1,12 +1,13 @@
 """Commands: what somebody wants to happen to a conversation. `decide` turns them into facts."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
 from palaver.domain.errors import ConversationBusy, InvalidInput
 from palaver.domain.events import (
+    AttemptMade,
     CallDecided,
     Event,
     HeadMoved,
@@ -17,9 +18,19 @@ from palaver.domain.events import (
     TurnOpened,
 )
 from palaver.domain.ids import CallId, MessageId, TurnId
-from palaver.domain.messages import Message
+from palaver.domain.messages import Flag, Message, Role, StopReason, Text
+from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
-from palaver.domain.values import SessionMetadata, UserPreferences
+from palaver.domain.text import clean
+from palaver.domain.values import (
+    OutputSchema,
+    SessionMetadata,
+    TurnOutcome,
+    Usage,
+    UserPreferences,
+)
+from palaver.engine.closing import close_turn
+from palaver.service.preferences import changed_preferences, clean_metadata
 
 
 class SendMessage(msgspec.Struct, frozen=True):
@@ -29,6 +40,8 @@ class SendMessage(msgspec.Struct, frozen=True):
     turn: TurnId
     message: Message
     idempotency_key: str | None = None
+    output: OutputSchema | None = None
+    """The shape that the answer is to have."""
 
 
 class SetPreferences(msgspec.Struct, frozen=True):
@@ -49,6 +62,24 @@ class NameConversation(msgspec.Struct, frozen=True):
 
     title: str
     read: Message
+    only_untitled: bool = False
+    """Leave a title that it has got meanwhile."""
+
+
+class ChangePreferences(msgspec.Struct, frozen=True):
+    """Change some preferences by name; the others stay as they are when the change is made, so two
+    who change different ones at once both succeed."""
+
+    changes: dict[str, Any]
+
+
+class ChangeMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """Change some metadata; None leaves what is there when the change is made."""
+
+    title: str | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+    archived: bool | None = None
 
 
 class DecideCall(msgspec.Struct, frozen=True):
@@ -75,6 +106,7 @@ class EditMessage(msgspec.Struct, frozen=True):
     turn: TurnId
     message: Message
     parent: MessageId | None
+    output: OutputSchema | None = None
 
 
 class AnswerAgain(msgspec.Struct, frozen=True):
@@ -82,6 +114,7 @@ class AnswerAgain(msgspec.Struct, frozen=True):
 
     turn: TurnId
     question: MessageId
+    output: OutputSchema | None = None
 
 
 class PinMessage(msgspec.Struct, frozen=True):
@@ -92,9 +125,40 @@ class PinMessage(msgspec.Struct, frozen=True):
 
 
 class RecordFacts(msgspec.Struct, frozen=True):
-    """What a running turn found to be so. No middleware sees it: facts are not negotiable."""
+    """What a running turn found to be so. No middleware sees it: facts are not negotiable.
+
+    They hold as long as the turn is this process's, under the `epoch` that it ran with; else
+    TurnTakenOver is raised and nothing is written.
+    """
 
     facts: tuple[Event, ...]
+    turn: TurnId
+    epoch: int
+
+
+class Unsaid(msgspec.Struct, frozen=True):
+    """What an attempt had said that never came to its end."""
+
+    number: int
+    model: str
+    message: MessageId
+    text: str
+    usage: Usage
+
+
+class EndTurn(msgspec.Struct, frozen=True):
+    """End an open turn that no task works on, with valid history on whatever state it has then.
+    Nothing happens if it has ended. No middleware sees it."""
+
+    turn: TurnId
+    outcome: TurnOutcome
+    why: str
+    """Told to the model as the result of calls that did not run."""
+    unsaid: Unsaid | None = None
+
+
+TURNS_OWN = (RecordFacts, EndTurn)
+"""What a turn's keeper does to it; not open to middleware."""
 
 
 StateAction: TypeAlias = (
@@ -106,8 +170,11 @@ StateAction: TypeAlias = (
     | SetPreferences
     | SetMetadata
     | NameConversation
+    | ChangePreferences
+    | ChangeMetadata
     | DecideCall
     | RecordFacts
+    | EndTurn
 )
 OPENING = (EditMessage, AnswerAgain)
 """Actions that open a turn by an append; SendMessage has `accept`, which knows idempotency keys."""
@@ -119,36 +186,91 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
     Raises InvalidInput where the action does not fit the state.
     """
     match action:
-        case SendMessage(turn=turn, message=message):
+        case SendMessage(turn=turn, message=message, output=output):
             parent = None if state.last is None else state.last.id
-            return (TurnOpened(turn), MessageAdded(replace(message, parent=parent), turn))
-        case EditMessage(turn=turn, message=message, parent=parent):
+            return (TurnOpened(turn, output), MessageAdded(replace(message, parent=parent), turn))
+        case EditMessage(turn=turn, message=message, parent=parent, output=output):
             said = MessageAdded(replace(message, parent=parent), turn)
-            return (*_moved(state, parent, "edit"), TurnOpened(turn), said)
-        case AnswerAgain(turn=turn, question=question):
-            return (*_moved(state, question, "edit"), TurnOpened(turn))
+            return (*_moved(state, parent, "edit"), TurnOpened(turn, output), said)
+        case AnswerAgain(turn=turn, question=question, output=output):
+            return (*_moved(state, question, "edit"), TurnOpened(turn, output))
         case MoveHead(head=head, reason=reason):
             return _moved(state, head, reason)
         case PinMessage(message=message_id, pinned=pinned):
             known = (message_id in state.pins) == pinned
             return () if known else (MessagePinned(message_id, pinned),)
         case SetPreferences(preferences=preferences):
-            return () if preferences == state.preferences else (PreferencesChanged(preferences),)
+            return _preferences(state, preferences)
+        case ChangePreferences(changes=changes):
+            return _preferences(state, changed_preferences(state.preferences, changes))
         case SetMetadata(metadata=metadata):
-            return () if metadata == state.metadata else (MetadataChanged(metadata),)
-        case NameConversation(title=title, read=read):
-            metadata = replace(state.metadata, title=title)
+            return _metadata(state, metadata)
+        case NameConversation(title=title, read=read, only_untitled=only_untitled):
             is_stale = not state.messages or state.messages[0] != read
-            return () if is_stale or not title else (MetadataChanged(metadata),)
+            is_named = bool(state.metadata.title) and only_untitled
+            if is_stale or is_named or not title:
+                return ()
+            return _metadata(state, replace(state.metadata, title=title))
+        case ChangeMetadata():
+            return _metadata(state, changed_metadata(state.metadata, action))
         case DecideCall(call_id=call_id, approved=approved, note=note):
             if state.turn is None or call_id not in state.turn.waiting:
                 raise InvalidInput(
                     f"no call {call_id!r} waits for a decision",
                     hint="The conversation's open turn lists the calls that wait.",
                 )
-            return (CallDecided(state.turn.id, call_id, approved, note),)
+            return (CallDecided(state.turn.id, call_id, approved, clean(note)[0]),)
         case RecordFacts(facts=facts):
             return facts
+        case EndTurn():
+            return _ending(state, action)
+
+
+def _preferences(state: ConversationState, after: UserPreferences) -> tuple[Event, ...]:
+    after = replace(after, system=clean(after.system)[0], language=clean(after.language)[0])
+    return () if after == state.preferences else (PreferencesChanged(after),)
+
+
+def _metadata(state: ConversationState, after: SessionMetadata) -> tuple[Event, ...]:
+    after = clean_metadata(after)
+    return () if after == state.metadata else (MetadataChanged(after),)
+
+
+def changed_metadata(before: SessionMetadata, change: ChangeMetadata) -> SessionMetadata:
+    """`before` with `change`. A tag that is added again goes to the end."""
+    gone = {*change.remove_tags, *change.add_tags}
+    tags = [*(t for t in before.tags if t not in gone), *dict.fromkeys(change.add_tags)]
+    return replace(
+        before,
+        title=before.title if change.title is None else change.title,
+        tags=tuple(tags),
+        archived=before.archived if change.archived is None else change.archived,
+    )
+
+
+def _ending(state: ConversationState, action: EndTurn) -> tuple[Event, ...]:
+    opened = state.turn
+    if opened is None or opened.id != action.turn:
+        return ()
+    said: list[Event] = []
+    unsaid = action.unsaid
+    # Calls without a result: the message was complete, and a later attempt has not begun.
+    if unsaid is not None and unsaid.number > opened.attempts and not state.pending_calls:
+        if unsaid.text:
+            message = Message(
+                Role.ASSISTANT,
+                (Text(unsaid.text),),
+                unsaid.message,
+                parent=state.messages[-1].id,
+                model=unsaid.model,
+                stop=StopReason.ABORTED,
+                flags=(Flag.PARTIAL,),
+            )
+            said.append(MessageAdded(message, opened.id))
+        said.append(AttemptMade(opened.id, unsaid.number, unsaid.model, unsaid.usage))
+    for fact in said:
+        state = apply(state, fact)
+    return (*said, *close_turn(state, opened.id, action.outcome, why=action.why))
 
 
 def _moved(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import File, Image
+from palaver.domain.text import clean
 from palaver.domain.values import Scope
 from palaver.store.base import BlobStore
 
@@ -20,7 +21,8 @@ async def attachment(
     data = source if isinstance(source, bytes) else await asyncio.to_thread(_read, source)
     if not data:
         raise InvalidInput("the file is empty")
-    shown = name or ("" if isinstance(source, bytes) else source.name)
+    # The name of a file may hold bytes that are no text; Python gives them as lone surrogates.
+    shown, _ = clean(name or ("" if isinstance(source, bytes) else source.name))
     kind = media_type or picture_type(data) or mimetypes.guess_type(shown)[0] or _plain(data)
     blob = await blobs.put(scope, data)
     if kind in PICTURES:

@@ -13,7 +13,6 @@ from palaver.domain.errors import (
     PalaverError,
     TurnFailure,
 )
-from palaver.domain.events import MessageAdded, TurnOpened
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role
 from palaver.domain.state import ConversationState
@@ -27,6 +26,8 @@ from palaver.domain.values import (
 from palaver.service import branching
 from palaver.service.actions import (
     AnswerAgain,
+    ChangeMetadata,
+    ChangePreferences,
     DecideCall,
     EditMessage,
     MoveHead,
@@ -34,15 +35,14 @@ from palaver.service.actions import (
     PinMessage,
     SendMessage,
     SetMetadata,
-    SetPreferences,
 )
 from palaver.service.branching import Branch, StateDiff, difference
 from palaver.service.inbound import MessageInput, user_message
-from palaver.service.output import OutputType
+from palaver.service.output import OutputType, schema_of, shape_of
 from palaver.service.preferences import changed_preferences
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Collector, Reply
-from palaver.service.state import Dispatched, StateManager
+from palaver.service.state import StateManager
 from palaver.streams.session import Numbered, StreamSession
 from palaver.system import new_id
 
@@ -59,6 +59,7 @@ class Conversation:
 
     def __init__(self, states: StateManager, runner: "TurnRunner", queue: asyncio.Lock) -> None:
         self._states, self._runner, self._queue = states, runner, queue
+        self._sessions = runner.sessions
 
     @property
     def id(self) -> ConversationId:
@@ -88,10 +89,11 @@ class Conversation:
         *,
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
-        output: OutputType | None = None,
+        output: Any = None,
     ) -> AsyncIterator[StreamEvent]:
         """Say something and follow the answer: every event, in order, to the terminal one or to a
-        suspension. Leaving the iteration does not stop the turn; `cancel` does."""
+        suspension. Leaving the iteration does not stop the turn; `cancel` does. `output` asks for a
+        shape: a class, or a JSON Schema as a dict."""
         session = await self.start(
             said, on_busy=on_busy, idempotency_key=idempotency_key, output=output
         )
@@ -110,7 +112,7 @@ class Conversation:
 
         Raises what ended the turn when it failed, and OutputInvalid when the shape was missed.
         """
-        shape = None if output is None else OutputType(output)
+        shape = shape_of(output)
         session = await self.start(
             said, on_busy=on_busy, idempotency_key=idempotency_key, output=shape
         )
@@ -122,7 +124,7 @@ class Conversation:
         *,
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
-        output: OutputType | None = None,
+        output: Any = None,
     ) -> StreamSession:
         """Accept a message durably and begin its turn. The turn runs on whoever reads it.
 
@@ -130,32 +132,30 @@ class Conversation:
         queue waits for it, interrupt cancels it. Raises InvalidInput, ConfigurationError and
         StoreError before anything is accepted.
         """
+        schema = schema_of(output)
+        message = await self._incoming(said)
+        command = SendMessage(TurnId(new_id("turn")), message, idempotency_key, schema)
         if on_busy == "queue":
             async with self._queue:
-                return await self._begin(said, on_busy, idempotency_key, output)
-        return await self._begin(said, on_busy, idempotency_key, output)
+                return await self._begin(command, on_busy)
+        return await self._begin(command, on_busy)
 
-    async def _begin(
-        self,
-        said: MessageInput,
-        on_busy: OnBusy,
-        idempotency_key: str | None,
-        output: OutputType | None,
-    ) -> StreamSession:
-        message = await self._incoming(said)
-        command = SendMessage(TurnId(new_id("turn")), message, idempotency_key)
+    async def _begin(self, command: SendMessage, on_busy: OnBusy) -> StreamSession:
+        reviewed = await self._states.review(command)
+        if not isinstance(reviewed, SendMessage):
+            raise ActionBlocked("a middleware made something else of the message")
         while True:
             self._runner.check_ready(self.state)
             await self._end_abandoned()
-            with self._runner.beginning(command.turn):
+            with self._sessions.beginning(reviewed.turn):
                 try:
-                    done = await self._states.dispatch(command)
+                    done = await self._states.dispatch(reviewed, is_reviewed=True)
                 except ConversationBusy:
                     done = None
                 if done is not None and done.replayed is None:
-                    return self._run(done, output)
+                    return self._runner.run(self._states, reviewed.turn, self._question())
             if done is not None and done.replayed is not None:
-                return await self._runner.reading(self._states, done.replayed)
+                return await self._sessions.reading(self.id, done.replayed)
             await self._make_room(on_busy)
 
     async def _incoming(self, said: MessageInput) -> Message:
@@ -163,13 +163,6 @@ class Conversation:
         message = user_message(said, id=MessageId(new_id("msg")), limit_bytes=limit)
         await self._runner.check_blobs(message)
         return message
-
-    def _run(self, done: Dispatched, output: OutputType | None) -> StreamSession:
-        match done.facts:
-            case TurnOpened(turn=turn), MessageAdded(message=message):
-                return self._runner.run(self._states, turn, message.id, output)
-            case _:
-                raise ActionBlocked("a middleware made something else of the message")
 
     async def _make_room(self, on_busy: OnBusy) -> None:
         opened = self.state.turn
@@ -183,12 +176,12 @@ class Conversation:
                 "the open turn waits for an approval",
                 hint="Allow or deny its calls, or cancel it, before sending another message.",
             )
-        if self._runner.is_running(opened.id):
+        if self._sessions.is_running(opened.id):
             if on_busy == "reject":
                 raise ConversationBusy("a turn of this conversation is still open")
-            await self._runner.settled(opened.id)
+            await self._sessions.settled(opened.id)
             return
-        if await self._runner.recover():
+        if await self._runner.ending.recover():
             return  # its process had died, perhaps
         if on_busy == "reject":
             raise ConversationBusy("a turn of this conversation is still open")
@@ -200,44 +193,64 @@ class Conversation:
         opened = self.state.turn
         if opened is None or opened.held is not None:
             return
-        await self._runner.finished(opened.id)
-        if self._runner.is_running(opened.id):
+        await self._sessions.finished(opened.id)
+        if self._sessions.is_running(opened.id):
             return
-        if await self._runner.is_ours(opened.id) and self.state.turn == opened:
-            await self._runner.end_lost(self._states, opened.id)
+        if await self._sessions.is_ours(opened.id) and self.state.turn == opened:
+            await self._runner.ending.end_lost(self._states, opened.id)
 
     # A turn under way.
 
     async def cancel(self) -> None:
-        """End the open turn, running or held, and return when it has ended. What came is kept."""
+        """End the open turn, running or held, and return when it has ended. What came is kept.
+
+        A turn that another process works on is taken from it: its readers there see it cancelled.
+        """
         opened = self.state.turn
         if opened is None:
             return
-        if self._runner.is_running(opened.id):
-            (await self._runner.session(self._states, opened.id)).cancel()
-            await self._runner.settled(opened.id)
+        if self._sessions.is_running(opened.id):
+            (await self._sessions.own(opened.id)).cancel()
+            await self._sessions.settled(opened.id)
         if self.state.turn is not None and self.state.turn.id == opened.id:
-            await self._runner.end_held(self._states, opened.id)
+            await self._runner.ending.cancel(self._states, opened.id)
 
     async def decide(self, call_id: str, *, approve: bool, note: str = "") -> StreamSession:
-        """Allow or refuse a call that waits. After the last one the turn goes on by itself.
-
-        Raises InvalidInput when no such call waits.
-        """
+        """Allow or refuse a call that waits. After the last one the turn goes on by itself, in this
+        process, wherever it began. Raises InvalidInput when no such call waits."""
         opened = self.state.turn
         if opened is None:
             raise InvalidInput("no turn waits for a decision")
         self._runner.check_ready(self.state)
-        await self._runner.settled(opened.id)
-        session = await self._runner.session(self._states, opened.id)
-        with self._runner.beginning(opened.id):
-            done = await self._states.dispatch(DecideCall(CallId(call_id), approve, note))
+        command = await self._states.review(DecideCall(CallId(call_id), approve, note))
+        await self._sessions.settled(opened.id)
+        await self._check_waiting(opened.id, call_id)
+        session = await self._sessions.own(opened.id)
+        with self._sessions.beginning(opened.id):
+            done = await self._states.dispatch(command, is_reviewed=True)
             if done.state.turn is not None and not done.state.turn.waiting:
+                # Whoever decides the last call goes on, also if another took the turn meanwhile.
+                session = await self._sessions.own_beginning(opened.id)
                 self._runner.run_on(self._states, session, self._question())
         return session
 
-    async def resume(self, decisions: dict[str, bool]) -> Reply:
-        """Decide all waiting calls and return the rest of the answer, as `say` does."""
+    async def _check_waiting(self, turn: TurnId, call_id: str) -> None:
+        """Raise InvalidInput before the turn is taken from the process that it belongs to."""
+        opened = self.state.turn
+        if not await self._sessions.is_ours(turn):
+            opened = (await self._states.refresh()).turn
+        if opened is None or opened.id != turn or call_id not in opened.waiting:
+            raise InvalidInput(
+                f"no call {call_id!r} waits for a decision",
+                hint="The conversation's open turn lists the calls that wait.",
+            )
+
+    async def resume(self, decisions: dict[str, bool], *, output: Any = None) -> Reply:
+        """Decide all waiting calls and return the rest of the answer, as `say` does.
+
+        Where the message asked for a shape, `Reply.output` holds the value: of the class given
+        here, else as a plain object.
+        """
         opened = self.state.turn
         if opened is None or not decisions:
             raise InvalidInput("no turn waits for a decision")
@@ -246,18 +259,19 @@ class Conversation:
                 f"{len(left)} more calls wait for a decision",
                 hint="Decide all of them here, or one after another with `decide`.",
             )
-        session = await self._runner.session(self._states, opened.id)
+        shape = shape_of(output or opened.output)
+        session = await self._sessions.own(opened.id)
         after = session.last
         for call_id, approve in decisions.items():
             session = await self.decide(call_id, approve=approve)
-        return await self._collected(session, after, None)
+        return await self._collected(session, after, shape)
 
     async def follow(self, turn: str, *, after: int = 0) -> AsyncIterator[Numbered]:
         """The numbered events of a turn behind `after`, wherever it runs or ran, to its end.
 
         Raises NotFound, and ResumeGap when the events are no longer kept.
         """
-        async for numbered in self._runner.follow(self._states, TurnId(turn), after):
+        async for numbered in self._sessions.follow(self.id, TurnId(turn), after):
             yield numbered
 
     def _question(self) -> MessageId:
@@ -293,22 +307,21 @@ class Conversation:
         """Go on with the branch that `message` lies on, at its end. Raises NotFound."""
         await self._move(branching.end_of_branch(self.state, MessageId(message)), "switch")
 
-    async def edit(
-        self, message: str, said: MessageInput, *, output: OutputType | None = None
-    ) -> StreamSession:
+    async def edit(self, message: str, said: MessageInput, *, output: Any = None) -> StreamSession:
         """Say something else in place of an earlier user message, in a branch beside it."""
         edited = branching.user_message(self.state, MessageId(message))
         changed = await self._incoming(said)
-        command = EditMessage(TurnId(new_id("turn")), changed, edited.parent)
-        return await self._branch(command, output)
+        schema = schema_of(output)
+        return await self._branch(
+            EditMessage(TurnId(new_id("turn")), changed, edited.parent, schema)
+        )
 
-    async def regenerate(
-        self, message: str | None = None, *, output: OutputType | None = None
-    ) -> StreamSession:
+    async def regenerate(self, message: str | None = None, *, output: Any = None) -> StreamSession:
         """Answer a user message again (None: the last one), in a branch beside the old answer."""
         id = None if message is None else MessageId(message)
         question = branching.question_of(self.state, id)
-        return await self._branch(AnswerAgain(TurnId(new_id("turn")), question.id), output)
+        schema = schema_of(output)
+        return await self._branch(AnswerAgain(TurnId(new_id("turn")), question.id, schema))
 
     def branches(self) -> tuple[Branch, ...]:
         """All branches by their last message, the active one first."""
@@ -336,14 +349,15 @@ class Conversation:
         await self._end_abandoned()
         await self._states.dispatch(MoveHead(head, reason))
 
-    async def _branch(
-        self, command: EditMessage | AnswerAgain, output: OutputType | None
-    ) -> StreamSession:
+    async def _branch(self, command: EditMessage | AnswerAgain) -> StreamSession:
         self._runner.check_ready(self.state)
+        reviewed = await self._states.review(command)
+        if not isinstance(reviewed, EditMessage | AnswerAgain):
+            raise ActionBlocked("a middleware made something else of the message")
         await self._end_abandoned()
-        with self._runner.beginning(command.turn):
-            await self._states.dispatch(command)
-            return self._runner.run(self._states, command.turn, self._question(), output)
+        with self._sessions.beginning(reviewed.turn):
+            await self._states.dispatch(reviewed, is_reviewed=True)
+            return self._runner.run(self._states, reviewed.turn, self._question())
 
     # Settings.
 
@@ -352,14 +366,13 @@ class Conversation:
 
         Raises InvalidInput for a name or value that does not exist.
         """
-        preferences = changed_preferences(self.state.preferences, changes)
-        self._runner.check_model(preferences.model)
-        await self._states.dispatch(SetPreferences(preferences))
-        return preferences
+        self._runner.check_model(changed_preferences(self.state.preferences, changes).model)
+        done = await self._states.dispatch(ChangePreferences(changes))
+        return done.state.preferences
 
     async def set_title(self, title: str) -> None:
         """Name the conversation."""
-        await self.set_metadata(replace(self.state.metadata, title=title.strip()))
+        await self._states.dispatch(ChangeMetadata(title=title))
 
     async def name(self, by: Literal["extractive", "model"] = "extractive") -> str:
         """Let its first sentence or its model name the conversation; returns the title."""
@@ -367,17 +380,15 @@ class Conversation:
 
     async def tag(self, *tags: str, remove: bool = False) -> tuple[str, ...]:
         """Add tags, or remove them; returns the ones that it has then."""
-        kept = [t for t in self.state.metadata.tags if t not in tags]
-        after = tuple(kept if remove else [*kept, *dict.fromkeys(t.strip() for t in tags)])
-        await self.set_metadata(replace(self.state.metadata, tags=after))
-        return after
+        change = ChangeMetadata(remove_tags=tags) if remove else ChangeMetadata(add_tags=tags)
+        return (await self._states.dispatch(change)).state.metadata.tags
 
     async def archive(self, *, archived: bool = True) -> None:
         """Take the conversation out of the listing, or put it back."""
-        await self.set_metadata(replace(self.state.metadata, archived=archived))
+        await self._states.dispatch(ChangeMetadata(archived=archived))
 
     async def set_metadata(self, metadata: SessionMetadata) -> None:
-        """Replace title, tags and custom fields."""
+        """Replace title, tags and custom fields, all of them."""
         await self._states.dispatch(SetMetadata(metadata))
 
 

@@ -5,16 +5,17 @@ still unwritten go into one transaction; deltas between facts are written a litt
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from palaver import log
-from palaver.domain.errors import PalaverError
+from palaver.domain.errors import PalaverError, StaleWriter, TurnTakenOver
 from palaver.domain.stream import TurnFailed
 from palaver.domain.values import Scope
 from palaver.engine.ports import Commit, Emission
 from palaver.service.actions import RecordFacts
 from palaver.service.state import StateManager
+from palaver.settings import StreamSettings
 from palaver.store.base import ConversationStore
 from palaver.streams.session import StreamSession
 
@@ -29,16 +30,19 @@ class TurnDriver:
         scope: Scope,
         session: StreamSession,
         *,
-        flush_s: float,
+        settings: StreamSettings,
+        moved: Callable[[StreamSession], Awaitable[None]],
     ) -> None:
         self._states, self._store, self._scope = states, store, scope
-        self._session, self._flush_s = session, flush_s
+        self._session, self._settings, self._moved = session, settings, moved
         self._flush: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         """Held while rows are on their way: rows of a run log must follow each other."""
 
     async def drive(self, emissions: AsyncIterator[Emission]) -> None:
-        """Run the turn until it ends or is held. Failures of the store end it, and are shown."""
+        """Run the turn until it ends, is held, or another process takes it over, which its readers
+        then follow. Failures of the store end it, and are shown."""
+        watch = asyncio.create_task(self._watch_owner(), name="watch the turn's owner")
         try:
             async with aclosing(emissions) as turn:  # type: ignore[type-var]
                 async for emission in turn:
@@ -47,19 +51,45 @@ class TurnDriver:
                     else:
                         self._session.publish(emission)
                         self._flush_later()
+        except TurnTakenOver as error:
+            await self._leave(error)
         except PalaverError as error:
-            log.get("turn").error("turn_lost", turn=self._session.turn, code=error.code)
-            self._session.error = error
-            if not self._session.is_ended:
-                self._session.publish([TurnFailed(self._session.turn, error.info())])
+            self._fail(error)
         finally:
+            watch.cancel()
             await self._stop_flushing()
+
+    async def _leave(self, taken: TurnTakenOver) -> None:
+        log.get("turn").warning("turn_taken_over", turn=self._session.turn)
+        try:
+            await self._moved(self._session)
+        except PalaverError:  # nobody can be followed: the store fails, or all was deleted
+            self._fail(taken)
+
+    def _fail(self, error: PalaverError) -> None:
+        log.get("turn").error("turn_lost", turn=self._session.turn, code=error.code)
+        self._session.error = error
+        if not self._session.is_ended:
+            self._session.publish([TurnFailed(self._session.turn, error.info())])
+
+    async def _watch_owner(self) -> None:
+        """Stop a turn that another process has taken, even while nothing of it is written."""
+        while True:
+            await asyncio.sleep(self._settings.owner_check_s)
+            try:
+                record = await self._store.turn(self._scope, self._session.turn)
+            except PalaverError:
+                continue  # the next commit says what is wrong
+            if record.epoch != self._session.epoch:
+                self._session.cancel()
+                return
 
     async def _commit(self, commit: Commit) -> None:
         async with self._writing:
             rows = self._session.unwritten(commit.shown)
             run = (self._session.turn, rows) if rows else None
-            await self._states.dispatch(RecordFacts(commit.facts), run=run)
+            facts = RecordFacts(commit.facts, self._session.turn, self._session.epoch)
+            await self._states.dispatch(facts, run=run)
             self._session.error = commit.error
             self._session.publish(commit.shown)
             self._session.written(self._session.last)
@@ -71,7 +101,7 @@ class TurnDriver:
     async def _write_soon(self) -> None:
         is_behind = True
         while is_behind:
-            await asyncio.sleep(self._flush_s)
+            await asyncio.sleep(self._settings.flush_s)
             async with self._writing:
                 is_behind = await self._write()
 
@@ -82,9 +112,11 @@ class TurnDriver:
             return False
         try:
             await self._store.append_run(self._scope, self._session.turn, rows)
+        except StaleWriter:  # another process has taken the turn: what runs here is for nothing
+            self._session.cancel()
+            return False
         except PalaverError as error:
-            # Deltas promise nothing: the next commit carries them, and speaks up if it cannot,
-            # also where another process has taken the turn over or deleted the conversation.
+            # Deltas promise nothing: the next commit carries them, and speaks up if it cannot.
             log.get("turn").warning("deltas_not_written", code=error.code)
             return False
         self._session.written(rows[-1].last)

@@ -56,6 +56,8 @@ def _cleaned(content: tuple[Block, ...]) -> tuple[tuple[Block, ...], bool]:
             text, lost = clean(block.text)
             any_lost = any_lost or lost
             cleaned.append(block if text is block.text else replace(block, text=text))
+        elif isinstance(block, Image | File) and block.name:
+            cleaned.append(replace(block, name=clean(block.name)[0]))
         else:
             cleaned.append(block)
     return tuple(cleaned), any_lost

@@ -19,7 +19,7 @@ from palaver.providers.base import Model
 from palaver.service import branching, exports
 from palaver.service.conversation import Conversation
 from palaver.service.exports import Incoming
-from palaver.service.preferences import changed_preferences
+from palaver.service.preferences import changed_preferences, clean_metadata
 from palaver.service.state import StateManager, StateMiddleware, StateSubscriber, load_state
 from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
 from palaver.service.turns import TurnRunner
@@ -100,7 +100,7 @@ class ConversationManager:
         chosen = changed_preferences(self._defaults, preferences)
         self._runner.check_model(chosen.model)
         conversation = ConversationId(new_id("conv"))
-        created = ConversationCreated(chosen, SessionMetadata(title.strip(), tuple(tags)))
+        created = ConversationCreated(chosen, clean_metadata(SessionMetadata(title, tuple(tags))))
         await self._store.create(self._scope, conversation, (created,))
         return self._handle(await self._states(conversation))
 
@@ -282,7 +282,7 @@ class ConversationManager:
 
     async def recover(self) -> int:
         """End open turns whose process died. `palaver.open` calls it. Returns how many."""
-        return await self._runner.recover()
+        return await self._runner.ending.recover()
 
     async def aclose(self) -> None:
         """Cancel running turns, keep what they said, and close the store."""

@@ -27,6 +27,13 @@ class OutputType:
         self._shape = shape
         self.schema = OutputSchema(_name(shape), _schema(shape))
 
+    @classmethod
+    def of(cls, stored: OutputSchema) -> "OutputType":
+        """The shape that a turn was opened with: replies are plain objects."""
+        made = cls(stored.schema)
+        made.schema = stored
+        return made
+
     def parse(self, text: str) -> Any:
         """The reply as a value of the shape (a plain object for a schema). Raises OutputInvalid."""
         try:
@@ -48,6 +55,19 @@ class OutputType:
         if problem is not None:
             raise ValueError(problem.message)
         return value
+
+
+def shape_of(output: Any) -> OutputType | None:
+    """What a caller or a stored turn asks for. Raises InvalidInput for what has no JSON Schema."""
+    if output is None or isinstance(output, OutputType):
+        return output
+    return OutputType.of(output) if isinstance(output, OutputSchema) else OutputType(output)
+
+
+def schema_of(output: Any) -> OutputSchema | None:
+    """The same as it is stored."""
+    shape = shape_of(output)
+    return None if shape is None else shape.schema
 
 
 def _name(shape: Any) -> str:

@@ -24,13 +24,21 @@ from palaver.domain.errors import (
     PalaverError,
     ReadOnlyConversation,
     StaleWriter,
+    TurnTakenOver,
 )
 from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
 from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope
-from palaver.service.actions import OPENING, RecordFacts, SendMessage, StateAction, decide
+from palaver.service.actions import (
+    OPENING,
+    TURNS_OWN,
+    RecordFacts,
+    SendMessage,
+    StateAction,
+    decide,
+)
 from palaver.service.redaction import Redaction, after_redaction, plan
 from palaver.store.base import Accepted, Appended, ConversationStore, RunRow
 
@@ -49,7 +57,11 @@ class StateChange(msgspec.Struct, frozen=True):
 
 
 class StateMiddleware(Protocol):
-    """Sees every command before it is decided."""
+    """Sees every command once, before it is decided; it may take its time.
+
+    No lock is held meanwhile: other commands may be carried out, and the command is decided on the
+    state that is the newest then. A message that waits for another turn is not shown again.
+    """
 
     async def __call__(self, action: StateAction, state: ConversationState) -> StateAction:
         """The action to carry out, changed or not. Raise ActionBlocked to refuse it."""
@@ -122,17 +134,23 @@ class StateManager:
         return lambda: self._subscribers.remove(subscriber)
 
     async def dispatch(
-        self, action: StateAction, *, run: tuple[TurnId, Sequence[RunRow]] | None = None
+        self,
+        action: StateAction,
+        *,
+        run: tuple[TurnId, Sequence[RunRow]] | None = None,
+        is_reviewed: bool = False,
     ) -> Dispatched:
         """Carry out an action. When this returns, its facts are durable.
 
-        Raises what middleware raises, InvalidInput, InvalidTransition, ConversationBusy,
-        IdempotencyMismatch, ReadOnlyConversation, StaleWriter (after several tries) or StoreError;
-        then nothing has changed.
+        Middleware sees it first, unless `is_reviewed`. Raises what middleware raises, InvalidInput,
+        InvalidTransition, ConversationBusy, TurnTakenOver, IdempotencyMismatch,
+        ReadOnlyConversation, StaleWriter (after several tries) or StoreError; then nothing has
+        changed.
         """
+        if not is_reviewed:
+            action = await self.review(action)
         async with self._lock:
             before = self._state
-            action = await self._through_middleware(action)
             done = await self._carry_out(action, run)
             facts, self._foreign = (*self._foreign, *done.facts), ()
         if done.state is not before:
@@ -194,8 +212,9 @@ class StateManager:
         await self._tell(StateChange(before, self._state, facts))
         return planned, appended
 
-    async def _through_middleware(self, action: StateAction) -> StateAction:
-        if isinstance(action, RecordFacts):
+    async def review(self, action: StateAction) -> StateAction:
+        """What middleware makes of an action. Raises what middleware raises."""
+        if isinstance(action, TURNS_OWN):
             return action
         for handle in self._middleware:
             action = await handle(action, self._state)
@@ -209,15 +228,27 @@ class StateManager:
                 return await self._try(action, run)
             except StaleWriter:
                 await self._catch_up()
+                if isinstance(action, RecordFacts):
+                    await self._check_owner(action)
         return await self._try(action, run)
+
+    async def _check_owner(self, action: RecordFacts) -> None:
+        """Facts of a turn hold on a newer state only while nobody else works on the turn."""
+        record = await self._store.turn(self._scope, action.turn)
+        if record.owner != self._store.owner or record.epoch != action.epoch:
+            raise TurnTakenOver(f"another process took turn {action.turn} over")
 
     async def _try(
         self, action: StateAction, run: tuple[TurnId, Sequence[RunRow]] | None
     ) -> Dispatched:
         if self._state.read_only:
             raise ReadOnlyConversation("this conversation was written by a newer Palaver")
+        if isinstance(action, RecordFacts):
+            opened = self._state.turn
+            if opened is None or opened.id != action.turn:
+                raise TurnTakenOver(f"another process ended turn {action.turn}")
         facts = decide(self._state, action)
-        if not facts and run is None:
+        if not facts:
             return Dispatched(self._state)
         if isinstance(action, SendMessage):
             return await self._accept(action, facts)
@@ -242,6 +273,7 @@ class StateManager:
             turn=action.turn,
             expected=self._state.seq,
             idempotency_key=action.idempotency_key,
+            output=action.output,
         )
         if accepted.appended is None:
             return Dispatched(self._state, replayed=accepted.turn)

@@ -20,7 +20,7 @@ from palaver.domain.events import Event, Recorded
 from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import Scope, SessionMetadata
+from palaver.domain.values import OutputSchema, Scope, SessionMetadata
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -135,8 +135,10 @@ class ConversationStore(Protocol):
         turn: TurnId,
         expected: int,
         idempotency_key: str | None = None,
+        output: OutputSchema | None = None,
     ) -> Accepted:
-        """Write TurnOpened, MessageAdded and the turn's row, owned by this process, at once.
+        """Write TurnOpened (with `output`), MessageAdded and the turn's row, owned by this process,
+        at once.
 
         A known `idempotency_key` of this conversation with the same role and content replays;
         with other content it raises IdempotencyMismatch. The key is looked up before `expected` is
@@ -266,10 +268,16 @@ class ConversationStore(Protocol):
         """The row of a turn. Raises NotFound."""
         ...
 
-    async def adopt_orphans(self) -> tuple[TurnRecord, ...]:
+    async def take_turn(self, scope: Scope, turn: TurnId) -> TurnRecord:
+        """An open turn becomes this process's, with a raised epoch: rows of its owner until now are
+        refused from here on. One that has ended stays as it is. Raises NotFound."""
+        ...
+
+    async def adopt_orphans(self, scope: Scope | None = None) -> tuple[TurnRecord, ...]:
         """Open turns whose owner no longer lives become this process's, with a raised epoch.
 
-        Each is given to exactly one caller, however many processes ask.
+        With a scope only those of its tenant: the others wait for somebody who can end them. Each
+        is given to exactly one caller, however many processes ask.
         """
         ...
 

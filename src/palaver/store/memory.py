@@ -11,7 +11,7 @@ from palaver.domain.events import ConversationCreated, Event, MessageAdded, Reco
 from palaver.domain.ids import BlobId, ConversationId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import Scope
+from palaver.domain.values import OutputSchema, Scope
 from palaver.store.base import (
     Accepted,
     Appended,
@@ -81,12 +81,13 @@ class MemoryStore:
         turn: TurnId,
         expected: int,
         idempotency_key: str | None = None,
+        output: OutputSchema | None = None,
     ) -> Accepted:
         """See `ConversationStore.accept`."""
         check_known(scope, "conversation", conversation)
         check_new(scope, turn=turn)
         check_key(idempotency_key)
-        events = (TurnOpened(turn), MessageAdded(message, turn))
+        events = (TurnOpened(turn, output), MessageAdded(message, turn))
         facts = encode_facts(events)
         log = self._log(scope, conversation)
         replayed = None if idempotency_key is None else log.replay(idempotency_key, message)
@@ -291,7 +292,13 @@ class MemoryStore:
             found.scope,
         )
 
-    async def adopt_orphans(self) -> tuple[TurnRecord, ...]:
+    async def take_turn(self, scope: Scope, turn: TurnId) -> TurnRecord:
+        """See `ConversationStore.take_turn`."""
+        found = self._turn(scope, turn)
+        found.epoch += found.open
+        return await self.turn(scope, turn)
+
+    async def adopt_orphans(self, scope: Scope | None = None) -> tuple[TurnRecord, ...]:
         """Nothing: the turns of a dead process died with its memory."""
         self._check_open()
         return ()

@@ -13,7 +13,7 @@ from palaver.domain.events import ConversationCreated, Event, Recorded
 from palaver.domain.ids import BlobId, ConversationId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import Scope
+from palaver.domain.values import OutputSchema, Scope
 from palaver.store import sqlite_erase as erase
 from palaver.store import sqlite_forks as forks
 from palaver.store import sqlite_reads as reads
@@ -86,12 +86,14 @@ class SqliteStore(SqliteFile):
         turn: TurnId,
         expected: int,
         idempotency_key: str | None = None,
+        output: OutputSchema | None = None,
     ) -> Accepted:
         """See `ConversationStore.accept`."""
         check_known(scope, "conversation", conversation)
         check_new(scope, turn=turn)
         check_key(idempotency_key)
-        batch, now_ms = writes.Batch.of(writes.turn_facts(message, turn)), self._now_ms()
+        facts = writes.turn_facts(message, turn, output)
+        batch, now_ms = writes.Batch.of(facts), self._now_ms()
         return await self._write(
             lambda c: writes.accept(
                 c,
@@ -280,13 +282,18 @@ class SqliteStore(SqliteFile):
         check_known(scope, "turn", turn)
         return await self._reader.run(lambda c: reads.turn(c, scope, turn))
 
-    async def adopt_orphans(self) -> tuple[TurnRecord, ...]:
+    async def take_turn(self, scope: Scope, turn: TurnId) -> TurnRecord:
+        """See `ConversationStore.take_turn`."""
+        check_known(scope, "turn", turn)
+        return await self._write(lambda c: turns.take(c, self.owner, scope, turn))
+
+    async def adopt_orphans(self, scope: Scope | None = None) -> tuple[TurnRecord, ...]:
         """See `ConversationStore.adopt_orphans`."""
         owners = await self._reader.run(reads.open_owners)
         dead = {**self._owners.take_dead(), **self._owners.take_dead(owners)}
         buried = False
         try:
-            adopted = await self._write(lambda c: turns.adopt(c, self.owner, list(dead)))
+            adopted = await self._write(lambda c: turns.adopt(c, self.owner, list(dead), scope))
             buried = True
         finally:
             for lock in dead.values():

@@ -120,16 +120,31 @@ def delete_turns(connection: apsw.Connection, log: Log) -> None:
     connection.execute("DELETE FROM turns WHERE conversation = ?", (log.key,))
 
 
+def take(connection: apsw.Connection, owner: OwnerId, scope: Scope, turn: TurnId) -> TurnRecord:
+    """See `ConversationStore.take_turn`."""
+    named = (scope.tenant, turn)
+    connection.execute(
+        "UPDATE turns SET owner = ?, epoch = epoch + 1 WHERE tenant_id = ? AND id = ? AND open = 1",
+        (owner, *named),
+    )
+    row = connection.execute(f"{TURN_COLUMNS} WHERE t.tenant_id = ? AND t.id = ?", named).fetchone()
+    if row is None:
+        raise missing("turn", turn)
+    return turn_record(row)
+
+
 def adopt(
-    connection: apsw.Connection, owner: OwnerId, dead: Sequence[OwnerId]
+    connection: apsw.Connection, owner: OwnerId, dead: Sequence[OwnerId], scope: Scope | None
 ) -> tuple[TurnRecord, ...]:
-    """Make `owner` the owner of the open turns of all `dead` ones, with the next epoch."""
+    """Make `owner` the owner of the open turns of all `dead` ones (of the scope's tenant, if there
+    is one), with the next epoch."""
     adopted: list[int] = []
+    tenant = None if scope is None else scope.tenant
     for name in dead:
         rows: list[Any] = connection.execute(
             "UPDATE turns SET owner = ?, epoch = epoch + 1 WHERE owner = ? AND open = 1"
-            " RETURNING key",
-            (owner, name),
+            " AND (?3 IS NULL OR tenant_id = ?3) RETURNING key",
+            (owner, name, tenant),
         ).fetchall()
         adopted.extend(key for (key,) in rows)
     found = (

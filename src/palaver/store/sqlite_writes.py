@@ -15,7 +15,7 @@ from palaver.domain.events import Event, MessageAdded, TurnOpened
 from palaver.domain.ids import ConversationId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import Scope, SessionMetadata
+from palaver.domain.values import OutputSchema, Scope, SessionMetadata
 from palaver.store.base import Accepted, Appended, RunRow
 from palaver.store.projection import (
     Change,
@@ -117,9 +117,11 @@ def accept(
     return Accepted(turn, message.id, appended)
 
 
-def turn_facts(message: Message, turn: TurnId) -> tuple[TurnOpened, MessageAdded]:
+def turn_facts(
+    message: Message, turn: TurnId, output: OutputSchema | None
+) -> tuple[TurnOpened, MessageAdded]:
     """The two facts that accepting a message writes."""
-    return TurnOpened(turn), MessageAdded(message, turn)
+    return TurnOpened(turn, output), MessageAdded(message, turn)
 
 
 def _replay(

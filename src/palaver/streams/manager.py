@@ -2,13 +2,15 @@
 
 A turn runs in a task that belongs to the manager. Readers come and go; only `cancel` or `aclose`
 end a turn from outside. An ended session stays a while for late readers, then the durable run log
-serves.
+serves. A held one stays as long as somebody reads it: a turn that waits for a person may wait for
+ever, and everything of it is durable.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
+from weakref import WeakValueDictionary
 
 from palaver import log
 from palaver.domain.clock import Clock
@@ -34,37 +36,40 @@ class StreamManager:
         self.bus = EventBus()
         self._clock, self._keep_s = clock, keep_s
         self._sessions: dict[TurnId, StreamSession] = {}
+        self._held: WeakValueDictionary[TurnId, StreamSession] = WeakValueDictionary()
         self._ended_at: OrderedDict[TurnId, float] = OrderedDict()
         self._tasks: dict[TurnId, asyncio.Task[None]] = {}
 
     def start(self, session: StreamSession, drive: Drive) -> None:
         """Run a turn, or run it on after a suspension. Its errors are the driver's to handle."""
-        self.keep(session)
+        self._sessions[session.turn] = self.keep(session)
+        self._ended_at.pop(session.turn, None)
         task = asyncio.create_task(self._run(session, drive), name=f"turn {session.turn}")
         self._tasks[session.turn] = task
         task.add_done_callback(partial(self._settle, session))
 
     def keep(self, session: StreamSession) -> StreamSession:
-        """The session of this turn for everybody from now on: this one, unless there is one."""
+        """The session of this turn for everybody from now on: this one, unless there is one. It
+        stays as long as somebody holds it."""
         self._forget_old()
-        if session.turn not in self._sessions:
-            self._sessions[session.turn] = session
-            self._ended_at[session.turn] = self._clock.monotonic()
-            session.follow(
-                lambda first, events: self.bus.publish(
-                    session.conversation, session.turn, first, events
-                )
-            )
-        return self._sessions[session.turn]
+        found = self.find(session.turn)
+        if found is not None:
+            return found
+        self._held[session.turn] = session
+        # Nothing here may hold the session, or a held one would never go.
+        session.follow(partial(self.bus.publish, session.conversation, session.turn))
+        return session
 
     def find(self, turn: TurnId) -> StreamSession | None:
-        """The session of a turn that runs here, is held here, or ended here a short while ago."""
-        return self._sessions.get(turn)
+        """The session of a turn that runs here, is read here while it is held, or ended here a
+        short while ago."""
+        return self._sessions.get(turn) or self._held.get(turn)
 
     def forget(self, turn: TurnId) -> None:
-        """Keep the events of an ended turn no longer."""
+        """Keep the events of a turn that does not run here no longer."""
         if turn not in self._tasks:
             self._sessions.pop(turn, None)
+            self._held.pop(turn, None)
             self._ended_at.pop(turn, None)
 
     def is_running(self, turn: TurnId) -> bool:
@@ -105,11 +110,15 @@ class StreamManager:
         # A callback, since a task that is cancelled before its first step runs no `finally`.
         if self._tasks.get(session.turn) is task:
             del self._tasks[session.turn]
-        self._ended_at[session.turn] = self._clock.monotonic()
-        self._ended_at.move_to_end(session.turn)
         if task.cancelled() and not session.is_ended:
             # Nothing durable says so yet; the next process finds the turn open and says the same.
             session.publish([TurnInterrupted(session.turn)])
+        if session.is_ended:
+            self._ended_at[session.turn] = self._clock.monotonic()
+            self._ended_at.move_to_end(session.turn)
+        else:  # held, or another process's by now
+            session.release()
+            self._sessions.pop(session.turn, None)
 
     def _forget_old(self) -> None:
         now = self._clock.monotonic()
@@ -118,10 +127,5 @@ class StreamManager:
             if ended_at >= now - self._keep_s:
                 return  # they are in order of time, so that a busy minute costs nothing here
             del self._ended_at[turn]
-            session = self._sessions.get(turn)
-            if session is None or turn in self._tasks:
-                continue
-            if session.is_ended:
-                del self._sessions[turn]
-            else:
-                self._ended_at[turn] = now  # held: to be looked at again
+            if turn not in self._tasks:
+                self._sessions.pop(turn, None)

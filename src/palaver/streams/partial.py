@@ -4,34 +4,38 @@ from collections.abc import Sequence
 
 import msgspec
 
-from palaver.domain.stream import AttemptStarted, MessageCompleted, TextDelta
+from palaver.domain.stream import AttemptStarted, MessageCompleted, RetryScheduled, TextDelta
 from palaver.store.base import RunRow
 from palaver.streams.session import unpack
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """The visible text of a message that never came to its end, and the model that wrote it."""
+    """An attempt that never came to its end: its number in the turn, the model, and the visible
+    text of the message that it was writing (empty: it had said nothing)."""
 
-    text: str
+    number: int
     model: str
+    text: str
 
 
-def unfinished_message(rows: Sequence[RunRow]) -> Unfinished | None:
-    """The message that was being written behind the last complete one; None if none was.
+def unfinished_attempt(rows: Sequence[RunRow]) -> Unfinished | None:
+    """The attempt that was under way behind the last complete one; None if none was.
 
     Calls and reasoning of it are left out: only a provider's own word makes them complete.
     """
     text: list[str] = []
-    model = ""
+    under_way: AttemptStarted | None = None
     for _, events in unpack(rows, 0):
         for event in events:
             match event:
-                case AttemptStarted(model=name):
-                    text, model = [], name
-                case MessageCompleted():
-                    text = []
+                case AttemptStarted():
+                    text, under_way = [], event
+                case MessageCompleted() | RetryScheduled():
+                    under_way = None
                 case TextDelta(text=more):
                     text.append(more)
                 case _:
                     pass
-    return Unfinished("".join(text), model) if text else None
+    if under_way is None:
+        return None
+    return Unfinished(under_way.number, under_way.model, "".join(text))

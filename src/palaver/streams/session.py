@@ -4,6 +4,10 @@ Events are numbered 1, 2, 3 … A reader is a cursor, not a queue: it asks for w
 number, and waits when there is nothing. Replay and tail are the same code, so nothing can fall
 between them, and a slow reader costs nobody anything. Events that are written to the durable run
 log may leave memory; a reader that is so far behind reads them from there.
+
+A turn may move to another process: one that decides its held calls, or ends it. The session of the
+first process is then handed over, and its readers go on in the durable run log, from the last event
+that was durable when the turn moved: what they saw beyond that is replaced, under a higher epoch.
 """
 
 import asyncio
@@ -55,6 +59,7 @@ class StreamSession:
         epoch: int = 0,
         start: int = 0,
         memory_events: int = MEMORY_EVENTS,
+        elsewhere: "Elsewhere | None" = None,
     ) -> None:
         self.turn = turn
         self.conversation = conversation
@@ -68,6 +73,8 @@ class StreamSession:
         self._memory_events = memory_events
         self._read_run = read_run
         self._ended = False
+        self._elsewhere = elsewhere
+        self._successor: StreamSession | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._on_cancel: Callable[[], None] | None = None
         self._followers: list[Callable[[int, Sequence[StreamEvent]], None]] = []
@@ -75,6 +82,8 @@ class StreamSession:
     @property
     def last(self) -> int:
         """The number of the newest event."""
+        if self._successor is not None:
+            return self._successor.last
         return self._before + len(self._events)
 
     @property
@@ -101,6 +110,19 @@ class StreamSession:
     def follow(self, callback: Callable[[int, Sequence[StreamEvent]], None]) -> None:
         """Call `callback(first_number, events)` at every publication from now on."""
         self._followers.append(callback)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the newest event says that the turn waits for somebody."""
+        return bool(self._events) and isinstance(self._events[-1], TurnSuspended)
+
+    def hand_over(self, successor: "StreamSession") -> None:
+        """The turn is another process's now: readers go on with `successor`."""
+        if self._successor is None and not self._ended:
+            self._successor = successor
+            self._on_cancel = None
+            self._followers.clear()
+            self._wake()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -136,6 +158,10 @@ class StreamSession:
         if self.cancel_requested:
             callback()
 
+    def release(self) -> None:
+        """What ran the turn is not needed any more; it may run on with another."""
+        self._on_cancel = None
+
     def cancel(self) -> None:
         """Ask the turn to end. It ends with TurnCancelled, unless it ended before."""
         if not self._ended and not self.cancel_requested:
@@ -152,6 +178,10 @@ class StreamSession:
         """
         cursor = after
         while True:
+            if self._successor is not None:
+                async for first, events in self._successor.batches(min(cursor, self._written)):
+                    yield first, events
+                return
             if cursor < self._before:
                 for first, events in await self._from_disk(cursor):
                     cursor = first + len(events) - 1
@@ -166,13 +196,27 @@ class StreamSession:
                 return
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
-            await waiter
+            if self.is_held and self._elsewhere is not None:
+                await self._look_elsewhere(waiter, self._elsewhere)
+            else:
+                await waiter
+
+    async def _look_elsewhere(self, news: asyncio.Future[None], elsewhere: "Elsewhere") -> None:
+        """While the turn is held any process may decide it, so news may come from there, too."""
+        found = asyncio.ensure_future(elsewhere(self.epoch))
+        try:
+            await asyncio.wait((news, found), return_when=asyncio.FIRST_COMPLETED)
+            if not news.done() and (successor := found.result()) is not None:
+                self.hand_over(successor)
+        finally:
+            found.cancel()
+            await asyncio.wait((found,))
 
     async def numbered(self, after: int = 0) -> AsyncIterator[Numbered]:
         """Every event behind `after` once, in order, with its number, to the terminal event."""
         async for first, events in self.batches(after):
             for number, event in enumerate(events, first):
-                yield Numbered(number, event, self.epoch)
+                yield Numbered(number, event, (self._successor or self).epoch)
 
     async def events(
         self, after: int = 0, *, until_suspended: bool = False
@@ -200,6 +244,11 @@ class StreamSession:
                 hint="Read the conversation's messages, then follow from the newest event.",
             )
         return found
+
+
+Elsewhere: TypeAlias = Callable[[int], Awaitable[StreamSession | None]]
+"""Waits a little; then the session of whoever holds the turn under a later epoch than the given
+one, or None."""
 
 
 _rows_decoder = msgspec.json.Decoder(list[StreamEvent])
