@@ -10,6 +10,8 @@ from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.redaction import redacted
 from palaver.domain.snapshot import SNAPSHOT_VERSION, Snapshot
+from palaver.store import sqlite_erase as erase
+from palaver.store import sqlite_writes as writes
 from palaver.store.base import RunRow
 from palaver.store.sqlite import SqliteStore
 from palaver.testing.store_contract.base import CHAT, ME, accept, begin, closed, said
@@ -18,6 +20,8 @@ SECRET = "qwzxsecret"
 """Begins as no other word does, so the index, which cuts common beginnings, holds it as it is."""
 BYTES = SECRET.encode()
 FORK = ConversationId("conv_fork")
+TURN = TurnId("turn_1")
+ERASED = MessageAdded(redacted(Message.user("", id="msg_turn_1")), TURN)
 
 
 def left(path: Path) -> list[str]:
@@ -26,7 +30,7 @@ def left(path: Path) -> list[str]:
 
 
 def words(path: Path) -> set[str]:
-    """Every word in the search index, of deleted rows too."""
+    """Every word that the search index knows."""
     connection = apsw.Connection(str(path))
     connection.execute("CREATE VIRTUAL TABLE temp.word USING fts5vocab (main, search, row)")
     found = {str(word) for (word,) in connection.execute("SELECT term FROM temp.word")}
@@ -42,10 +46,9 @@ async def told(path: Path, *, long: bool) -> SqliteStore:
     await begin(store)
     text = f"the {SECRET} " * (2000 if long else 1)
     await accept(store, text, turn="turn_1", expected=1, key="k")
-    turn = TurnId("turn_1")
-    await store.append_run(ME, turn, [RunRow(1, 2, text.encode())])
+    await store.append_run(ME, TURN, [RunRow(1, 2, text.encode())])
     seen = Snapshot(4, SNAPSHOT_VERSION, text.encode())
-    await store.append(ME, CHAT, [closed(turn)], expected=3, snapshot=seen)
+    await store.append(ME, CHAT, [closed(TURN)], expected=3, snapshot=seen)
     forked: list[Event] = [ConversationForked(CHAT, 4)]
     await store.fork(ME, CHAT, FORK, forked, at=4)
     seen = Snapshot(6, SNAPSHOT_VERSION, text.encode())
@@ -57,15 +60,8 @@ async def told(path: Path, *, long: bool) -> SqliteStore:
 
 
 async def redact(store: SqliteStore) -> None:
-    erased = MessageAdded(redacted(Message.user("", id="msg_turn_1")), TurnId("turn_1"))
-    await store.rewrite(
-        ME,
-        CHAT,
-        [(3, erased)],
-        [MessageRedacted(MessageId("msg_turn_1"))],
-        expected=304,
-        runs=[TurnId("turn_1")],
-    )
+    noted = [MessageRedacted(MessageId("msg_turn_1"))]
+    await store.rewrite(ME, CHAT, [(3, ERASED)], noted, expected=304, runs=[TURN])
 
 
 @pytest.mark.parametrize("long", [False, True], ids=["short", "over many pages"])
@@ -104,6 +100,31 @@ async def test_deleted_bytes_are_gone(tmp_path: Path) -> None:
     assert left(path) == []
     assert SECRET not in words(path)
     await store.close()
+
+
+async def test_interrupted_erasing_is_finished(tmp_path: Path) -> None:
+    """When the process dies between the redaction and the merging of the index, the next one that
+    opens the file does the rest."""
+    path = tmp_path / "chat.db"
+    store = await told(path, long=False)
+    erased = erase.replacements([(3, ERASED)])
+    noted = writes.Batch.of([MessageRedacted(MessageId("msg_turn_1"))])
+    await store._write(
+        lambda c: erase.rewrite(
+            c, store._kinds, ME, CHAT, erased, noted, expected=304, runs=[TURN], now_ms=0
+        )
+    )
+    await store.close()
+    assert left(path)  # in the pages of the index
+    again = await SqliteStore.open(path)
+    assert again._erasing is not None
+    await again._erasing
+    assert left(path) == []
+    assert SECRET not in words(path)
+    await again.close()
+    third = await SqliteStore.open(path)
+    assert third._erasing is None
+    await third.close()
 
 
 async def test_a_reader_delays_the_log(tmp_path: Path) -> None:

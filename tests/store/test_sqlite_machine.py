@@ -289,8 +289,8 @@ def test_file_and_memory_agree() -> None:
 
 @pytest.mark.long
 def test_file_and_memory_agree_at_length() -> None:
-    """The same, for a thousand longer histories."""
-    full = settings(max_examples=1000, stateful_step_count=60, deadline=None)
+    """The same, for three hundred longer histories."""
+    full = settings(max_examples=300, stateful_step_count=60, deadline=None)
     run_state_machine_as_test(
         Stores, settings=settings(full, suppress_health_check=list(HealthCheck))
     )

@@ -2,7 +2,8 @@
 
 What is erased is overwritten with zeros. Two places keep words for a while after the transaction:
 the search index until its pages are merged (`merge_index`), and the write-ahead log until it is
-emptied.
+emptied. That this is still to do is written down with the erasure itself, so a crash between the
+two leaves it for whoever opens the file next.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,9 +42,22 @@ def _overwriting(connection: apsw.Connection) -> Iterator[None]:
         connection.execute("PRAGMA secure_delete = FAST")
 
 
+def last_erasure(connection: apsw.Connection) -> int:
+    """The number of the newest erasure of which words may be left; 0 if there is none."""
+    row = connection.execute("SELECT coalesce(max(id), 0) FROM erasures").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def note_cleared(connection: apsw.Connection, until: int) -> None:
+    """Nothing is left of the erasures up to that one."""
+    connection.execute("DELETE FROM erasures WHERE id <= ?", (until,))
+
+
 def delete(connection: apsw.Connection, scope: Scope, conversation: ConversationId) -> None:
     """See `ConversationStore.delete`."""
     log = find_log(connection, scope, conversation)
+    connection.execute("INSERT INTO erasures DEFAULT VALUES")
     with _overwriting(connection):
         give_to_heir(connection, log.key)
         delete_turns(connection, log)
@@ -98,6 +112,7 @@ def rewrite(
     found = parts(connection, log.key)
     for new in replaced:
         check_number(conversation, new.number, log.seq)
+    connection.execute("INSERT INTO erasures DEFAULT VALUES")
     with _overwriting(connection):
         for part in found:
             here = [new for new in replaced if part_with(found, new.number) == part]

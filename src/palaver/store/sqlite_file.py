@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import apsw
 
+from palaver import log
 from palaver.domain.clock import Clock
-from palaver.domain.errors import StoreCorrupt
+from palaver.domain.errors import StoreCorrupt, StoreError
 from palaver.store import sqlite_erase as erase
 from palaver.store.os_errors import translate_os
 from palaver.store.owners import Owners
@@ -24,6 +25,7 @@ _MERGE_PAGES = 500
 _ROUNDS = 40
 """At most 20 MB of index are rewritten when a conversation is deleted; larger ones shed its words
 as they grow."""
+_ALL = -1
 
 
 class SqliteFile:
@@ -41,6 +43,7 @@ class SqliteFile:
         self._checker: Lane | None = None
         self._checking: asyncio.Task[None] | None = None
         self._damage: StoreCorrupt | None = None
+        self._erasing: asyncio.Task[None] | None = None
         self._closing = False
 
     async def _start(self) -> None:
@@ -48,6 +51,7 @@ class SqliteFile:
             await self._writer.start(self._begin)
             await self._reader.start(lambda: connect_reader(self._path))
             await self._check_in_background()
+            await self._finish_erasing()
         except BaseException:
             await self.close()
             raise
@@ -61,6 +65,8 @@ class SqliteFile:
             await self._checking
         await self._reader.close()
         await self._writer.close()
+        if self._erasing is not None:
+            await self._erasing
         self._owners.leave()
 
     async def _write(self, work: Work[T]) -> T:
@@ -69,15 +75,30 @@ class SqliteFile:
         return await self._writer.run(work)
 
     async def _clear_out(self, *, whole: bool) -> None:
-        """Let the file forget what was erased. `whole`: whatever the size of the index."""
+        """Let the file forget what was erased. `whole`: whatever the size of the index.
+
+        The erasure itself is done and durable, so a failure here is no failure of it.
+        """
+        try:
+            until = await self._reader.run(erase.last_erasure)
+            await self._merge_index(_ALL if whole else _ROUNDS)
+            await self._writer.run(_give_space_back, in_transaction=False)
+            await self._write(lambda c: erase.note_cleared(c, until))
+            await self._writer.run(self._writer.empty_wal, in_transaction=False)
+        except StoreError as error:
+            if not self._closing:
+                log.get("store").warning("erasing_postponed", error=error.message)
+
+    async def _merge_index(self, rounds: int) -> None:
         more = await self._write(lambda c: erase.merge_index(c, -_MERGE_PAGES))
-        rounds = 0
-        while more and (whole or rounds < _ROUNDS):
+        while more and rounds:
             # Others write between the rounds.
             more = await self._write(lambda c: erase.merge_index(c, _MERGE_PAGES))
-            rounds += 1
-        await self._writer.run(_give_space_back, in_transaction=False)
-        await self._writer.run(self._writer.empty_wal, in_transaction=False)
+            rounds -= 1
+
+    async def _finish_erasing(self) -> None:
+        if await self._reader.run(erase.last_erasure):
+            self._erasing = asyncio.create_task(self._clear_out(whole=True))
 
     def _begin(self) -> apsw.Connection:
         try:

@@ -112,7 +112,11 @@ CREATE TABLE snapshots (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = """
+CREATE TABLE erasures (id INTEGER PRIMARY KEY);  -- done, but the index may still hold their words
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 """Each brings the file from the version that is its position to the next one. Never edited."""
 
 
