@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import msgspec
 
@@ -15,7 +16,7 @@ from palaver.cli.screen import PlainScreen, Screen, write_bytes
 from palaver.cli.turns import Approver, AskingApprover, DenyAll, TurnCarrier, allow_all
 from palaver.cli.words import ending, retrying
 from palaver.domain.errors import InvalidInput
-from palaver.domain.messages import Block, Text
+from palaver.domain.messages import Text
 from palaver.domain.stream import (
     RetryScheduled,
     StreamEvent,
@@ -28,7 +29,10 @@ from palaver.domain.stream import (
 if TYPE_CHECKING:
     from palaver.service.conversation import Conversation
     from palaver.service.output import OutputType
-    from palaver.streams.session import Numbered
+    from palaver.streams.session import Numbered, StreamSession
+
+    Begun: TypeAlias = tuple[Conversation, StreamSession]
+    Begin: TypeAlias = Callable[["Asking", Opened], Awaitable[Begun]]
 
 
 class AskOptions(msgspec.Struct, frozen=True):
@@ -49,13 +53,28 @@ class AskOptions(msgspec.Struct, frozen=True):
 def run_ask(options: AskOptions, *, opener: Any = opened) -> int:
     """Say one thing and print the answer; the exit code."""
     said = question(options.prompt)
+
+    async def begin(asking: Asking, service: Opened) -> "Begun":
+        blocks = [await service.manager.attach(Path(path)) for path in options.attach]
+        conversation = await asking.conversation(service)
+        message = (*blocks, Text(said)) if blocks else said
+        session = await conversation.start(message, on_busy="queue", output=asking.shape)
+        return conversation, session
+
+    return answer(options, begin, opener=opener)
+
+
+def answer(options: AskOptions, begin: "Begin", *, opener: Any = opened) -> int:
+    """Show the answer of the turn that `begin` begins; the exit code."""
     shape = _shape(options.schema)
-    return run(lambda interrupts: _Ask(options, interrupts, shape).run(said, opener))
+    return run(lambda interrupts: Asking(options, interrupts, shape).run(begin, opener))
 
 
-def question(prompt: str) -> str:
-    """The prompt, with what standard input holds behind it. Raises InvalidInput for neither."""
-    piped = "" if _is_terminal(sys.stdin) else _read_all()
+def question(prompt: str, *, alone: bool = False) -> str:
+    """The prompt, with what standard input holds behind it; `alone`: input only where there is no
+    prompt. Raises InvalidInput for neither."""
+    is_given = alone and prompt not in ("", "-")
+    piped = "" if is_given or _is_terminal(sys.stdin) else _read_all()
     if prompt == "-":
         prompt = ""
     said = "\n\n".join(part for part in (prompt.strip(), piped.strip("\n")) if part.strip())
@@ -94,13 +113,13 @@ def _shape(schema: str) -> "OutputType | None":
     return OutputType(value)
 
 
-class _Ask:
+class Asking:
     """One question on its way."""
 
     def __init__(
         self, options: AskOptions, interrupts: Interrupts, shape: "OutputType | None"
     ) -> None:
-        self._options, self._shape = options, shape
+        self._options, self.shape = options, shape
         self._screen = self._made_screen()
         self._denier = DenyAll()
         self._carrier = TurnCarrier(self._screen, self._approver(), interrupts)
@@ -109,7 +128,7 @@ class _Ask:
     def _made_screen(self) -> Screen:
         if self._options.as_json:
             return JsonScreen(sys.stdout, sys.stderr)
-        if self._shape is not None:
+        if self.shape is not None:
             return PlainScreen(sys.stdout, sys.stderr, answers=False)
         if _can_move(sys.stdout):
             from palaver.cli.live import LiveScreen, make_console
@@ -124,18 +143,16 @@ class _Ask:
             return self._denier
         return AskingApprover(self._screen, _ask_at_terminal)
 
-    async def run(self, said: str, opener: Any) -> int:
+    async def run(self, begin: "Begin", opener: Any) -> int:
         """Open, ask, show; the exit code."""
         async with opener(self._options.wanted) as service:
-            blocks = [await self._attached(service, path) for path in self._options.attach]
-            conversation = await self._conversation(service)
-            message = (*blocks, Text(said)) if blocks else said
-            session = await conversation.start(message, on_busy="queue", output=self._shape)
+            conversation, session = await begin(self, service)
             async with self._screen.live():
                 end = await self._carrier.carry(conversation, session, hear=self._hear)
             return self._finish(conversation, end)
 
-    async def _conversation(self, service: Opened) -> "Conversation":
+    async def conversation(self, service: Opened) -> "Conversation":
+        """The one that the options name, as they want it; a new one where they name none."""
         options = self._options
         if not options.conversation:
             return await service.manager.create(**options.settings)
@@ -147,17 +164,14 @@ class _Ask:
         await self._carrier.settle(found)
         return found
 
-    async def _attached(self, service: Opened, path: str) -> Block:
-        return await service.manager.attach(Path(path))
-
     def _hear(self, numbered: "Numbered") -> None:
         if isinstance(self._screen, JsonScreen):
             self._screen.line(numbered.number, numbered.event)
 
     def _finish(self, conversation: "Conversation", end: Terminal) -> int:
-        if isinstance(end, TurnCompleted) and end.stop.is_good and self._shape is not None:
+        if isinstance(end, TurnCompleted) and end.stop.is_good and self.shape is not None:
             last = conversation.state.last
-            value = self._shape.parse("" if last is None else last.text)
+            value = self.shape.parse("" if last is None else last.text)
             if not self._options.as_json:
                 text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
                 self._screen.print(text)

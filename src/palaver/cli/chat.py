@@ -42,8 +42,8 @@ class ChatOptions(msgspec.Struct, frozen=True):
 class Input(Protocol):
     """Where messages come from."""
 
-    async def message(self) -> str | None:
-        """The next message; None at the end."""
+    async def message(self, draft: str = "") -> str | None:
+        """The next message, which may begin with a draft; None at the end."""
         ...
 
     async def question(self, text: str) -> str | None:
@@ -132,10 +132,12 @@ def _talk_on_terminal(
     async def begin() -> "Talk":
         chat = await opening
         from palaver.cli.live import LiveScreen, make_console
+        from palaver.cli.picker import pick
         from palaver.cli.talk import Talk
         from palaver.cli.turns import AskingApprover, TurnCarrier, allow_all
 
         screen = LiveScreen(make_console())
+        chat.pick = lambda: pick(chat.manager)
         approve = allow_all if options.allow else AskingApprover(screen, prompt.question)
         talk = Talk(chat, screen, TurnCarrier(screen, approve, interrupts))
         await talk.begin(options.conversation, options.wanted)
@@ -150,7 +152,7 @@ async def _converse(
     """The loop. The talk begins with the first line, so that the prompt waits for nothing."""
     while talk is None or not talk.is_over:
         with interrupts.calling(_nothing):  # a Ctrl-C that comes just behind a turn
-            line = await source.message()
+            line = await source.message("" if talk is None else talk.draft())
             if line is None:
                 break
             talk = talk or await begin()
@@ -197,7 +199,7 @@ class PlainInput:
 
         self._lines, self._is_person = Lines(), is_person
 
-    async def message(self) -> str | None:
+    async def message(self, draft: str = "") -> str | None:
         """The next line that says something."""
         while True:
             line = await self._ask("> ")

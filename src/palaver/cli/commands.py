@@ -2,34 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from palaver.cli.export import exported, write_new
+from palaver.cli import branch_slashes
 from palaver.cli.safe import one_line
 from palaver.cli.screen import Screen
-from palaver.cli.session import ChatSession, costs, window_of
+from palaver.cli.session import ChatSession, costs, expanded, window_of
+from palaver.cli.slash import Command
 from palaver.cli.tables import age, table, terminal_width
+from palaver.cli.travel import format_of, write_new
 from palaver.cli.words import dollars, tokens, used
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import Flag, Role
 
-Run = Callable[[ChatSession, Screen, str], Awaitable[None]]
-Choices = Callable[[ChatSession, str], Awaitable[Sequence[tuple[str, str]]]]
-"""What may follow the command, each with a word about it."""
+if TYPE_CHECKING:
+    from palaver.streams.session import StreamSession
+
 LISTED = 15
-
-
-class Command(msgspec.Struct, frozen=True):
-    """A slash command."""
-
-    name: str
-    hint: str
-    what: str
-    run: Run
-    choices: Choices | None = None
 
 
 def is_command(line: str) -> bool:
@@ -43,8 +34,11 @@ def as_message(line: str) -> str:
     return line[1:] if line.startswith("//") else line
 
 
-async def run_command(chat: ChatSession, screen: Screen, line: str) -> None:
-    """Carry out a slash command. Raises PalaverError, InvalidInput for one that does not exist."""
+async def run_command(chat: ChatSession, screen: Screen, line: str) -> "StreamSession | None":
+    """Carry out a slash command; the turn that it began, if it did.
+
+    Raises PalaverError, InvalidInput for a command that does not exist.
+    """
     name, _, rest = line.strip().partition(" ")
     command = COMMANDS.get(_ALIASES.get(name, name))
     if command is None:
@@ -53,7 +47,7 @@ async def run_command(chat: ChatSession, screen: Screen, line: str) -> None:
         close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
         hint = f"Did you mean {close[0]}?" if close else "/help lists the commands."
         raise InvalidInput(f"there is no command {name}", hint=hint)
-    await command.run(chat, screen, rest.strip())
+    return await command.run(chat, screen, rest.strip())
 
 
 async def _help(chat: ChatSession, screen: Screen, rest: str) -> None:
@@ -109,24 +103,36 @@ async def _new(chat: ChatSession, screen: Screen, rest: str) -> None:
 
 
 async def _list(chat: ChatSession, screen: Screen, rest: str) -> None:
+    screen.print(await _listing(chat))
+
+
+async def _listing(chat: ChatSession) -> str:
     page = await chat.manager.list(limit=LISTED)
+    chat.listed = [item.id for item in page.items]
     now = time.time()
     rows = [
-        (item.id[-8:], age(now - item.updated_at), str(item.messages), item.metadata.title
-         or item.preview)
-        for item in page.items
-    ]  # fmt: skip
-    head = ("id", "changed", "messages", "title or last question")
-    screen.print(
-        table(head, rows, width=terminal_width() or 100) if rows else "no conversations yet"
-    )
+        (
+            str(number),
+            item.id[-8:],
+            age(now - item.updated_at),
+            str(item.messages),
+            item.metadata.title or item.preview,
+        )
+        for number, item in enumerate(page.items, 1)
+    ]
+    head = ("", "id", "changed", "messages", "title or last question")
+    return table(head, rows, width=terminal_width() or 100) if rows else "no conversations yet"
 
 
 async def _open(chat: ChatSession, screen: Screen, rest: str) -> None:
-    if not rest:
-        raise InvalidInput("say which: /open ID, or /open last", hint="/list shows the ids.")
-    conversation = await chat.open(rest)
-    screen.print(summary(conversation.messages, conversation.state.metadata.title))
+    chosen: str | None = rest
+    if not rest and chat.pick is not None:
+        chosen = await chat.pick()
+    elif not rest:
+        screen.print(f"{await _listing(chat)}\nsay /open with a number, an id, or last")
+    if chosen:
+        conversation = await chat.open(chat.named(chosen))
+        screen.print(summary(conversation.messages, conversation.state.metadata.title))
 
 
 def summary(messages: Sequence, title: str, *, last: int = 4) -> str:  # type: ignore[type-arg]
@@ -156,17 +162,9 @@ async def _cost(chat: ChatSession, screen: Screen, rest: str) -> None:
 
 async def _export(chat: ChatSession, screen: Screen, rest: str) -> None:
     conversation = await chat.current()
-    path = Path(rest or f"{conversation.id}.md")
-    kind = "jsonl" if path.suffix == ".jsonl" else "md"
-    write_new(path, await exported(chat.manager, conversation, kind))
+    path = expanded(rest.strip("'\"")) if rest else Path(f"{conversation.id}.md")
+    write_new(path, await chat.manager.export(conversation.id, format_of(path)))
     screen.print(f"written to {path}")
-
-
-async def _title(chat: ChatSession, screen: Screen, rest: str) -> None:
-    conversation = await chat.current()
-    if rest:
-        await conversation.set_title(rest)
-    screen.print(f"title: {conversation.state.metadata.title or '(none)'}")
 
 
 async def _attach(chat: ChatSession, screen: Screen, rest: str) -> None:
@@ -237,10 +235,12 @@ COMMANDS = {
         Command("/system", "[text]", "show or set the system prompt", _system),
         Command("/new", "[title]", "begin a new conversation", _new),
         Command("/list", "", "list conversations", _list),
-        Command("/open", "ID|last", "continue a conversation", _open, _conversations),
+        Command("/open", "[ID|last]", "choose a conversation to continue", _open, _conversations),
         Command("/cost", "", "what this conversation has cost", _cost),
-        Command("/export", "[file.md|.jsonl]", "write the conversation to a file", _export, _paths),
-        Command("/title", "[text]", "show or set the title", _title),
+        Command(
+            "/export", "[file]", "write to a .md, .html, .jsonl or .json file", _export, _paths
+        ),
+        *branch_slashes.COMMANDS,
         Command("/attach", "PATH", "send a file with the next message", _attach, _paths),
         Command("/quit", "", "leave (Ctrl-D does too)", _quit),
     )

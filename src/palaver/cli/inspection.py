@@ -1,4 +1,4 @@
-"""Commands that look at what is stored: list, show, search, export, delete."""
+"""Commands that look at what is stored: list, show, search."""
 
 import sys
 import time
@@ -9,40 +9,37 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from palaver.cli import exits
-from palaver.cli.export import attached, exported
 from palaver.cli.interrupts import run
-from palaver.cli.opening import Opened, opened, reading
+from palaver.cli.opening import Opened, Wanted, opened, reading
 from palaver.cli.safe import safe
 from palaver.cli.screen import write_bytes
 from palaver.cli.tables import age, table, terminal_width
-from palaver.cli.words import arguments_line, result_lines
-from palaver.domain.errors import InvalidInput, NotFound
-from palaver.domain.messages import (
-    File,
-    Flag,
-    Image,
-    Message,
-    Reasoning,
-    Role,
-    ToolCall,
-    ToolResult,
-)
+from palaver.cli.transcript import WHO, transcript
+from palaver.domain.errors import NotFound
+from palaver.domain.messages import Role
 
 if TYPE_CHECKING:
     from palaver.service.conversation import Conversation
-
-FOLDED = 120
-"""Columns of a call and of its result, unless `--full`."""
-WHO = {Role.USER: "You", Role.ASSISTANT: "Model", Role.SYSTEM: "System"}
+    from palaver.store.base import ConversationSummary
 
 
-def look(db: str | None, work: Callable[[Opened], Awaitable[int]]) -> int:
-    """Open the store, do `work`, close; the exit code. A database that is named must be there."""
-    if db and db != ":memory:" and not Path(db).exists():
+def look(
+    db: str | None,
+    work: Callable[[Opened], Awaitable[int]],
+    *,
+    wanted: Wanted | None = None,
+    makes: bool = False,
+) -> int:
+    """Open the store, do `work`, close; the exit code.
+
+    A database that is named must be there, unless the command `makes` it. `wanted`: what to open,
+    where it is more than reading takes.
+    """
+    if not makes and db and db != ":memory:" and not Path(db).exists():
         raise NotFound(f"there is no database {db}")  # and a misspelt one is not to be made
 
     async def program(_: object) -> int:
-        async with opened(reading(db)) as service:
+        async with opened(wanted or reading(db)) as service:
             return await work(service)
 
     return run(program)
@@ -79,7 +76,7 @@ def list_conversations(db: str | None, *, limit: int, archived: bool, as_json: b
                 item.id if width is None else item.id[-8:],
                 age(now - item.updated_at),
                 str(item.messages),
-                item.metadata.title or item.preview,
+                about(item),
             )
             for item in page.items
         ]
@@ -89,6 +86,13 @@ def list_conversations(db: str | None, *, limit: int, archived: bool, as_json: b
         return exits.OK
 
     return look(db, work)
+
+
+def about(item: "ConversationSummary") -> str:
+    """Title or last question, with the tags behind it."""
+    return " ".join(
+        [item.metadata.title or item.preview, *(f"#{tag}" for tag in item.metadata.tags)]
+    )
 
 
 # show
@@ -103,9 +107,9 @@ def show(db: str | None, name: str, *, full: bool, as_json: bool) -> int:
             print_json(_as_plain(conversation))
             return exits.OK
         if not sys.stdout.isatty():
-            put(transcript(conversation, full=full))
+            put(transcript(conversation.state, full=full))
             return exits.OK
-        _page(transcript(conversation, full=full))
+        _page(transcript(conversation.state, full=full))
         return exits.OK
 
     return look(db, work)
@@ -122,48 +126,6 @@ def _as_plain(conversation: "Conversation") -> dict[str, Any]:
         "usage": state.usage,
         "messages": list(state.messages),
     }
-
-
-def transcript(conversation: "Conversation", *, full: bool) -> str:
-    """The conversation as text; calls with their results folded to a line unless `full`."""
-    state = conversation.state
-    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.created_at))
-    head = f"{state.metadata.title or 'Conversation'} ({state.id}, {began})"
-    results = {(m.parent, r.call_id): r for m in state.messages for r in m.tool_results}
-    said = (m for m in state.messages if m.role is not Role.TOOL)
-    return "\n\n".join([head, *(_message(m, results, full=full) for m in said)])
-
-
-def _message(message: Message, results: dict[tuple[Any, Any], ToolResult], *, full: bool) -> str:
-    who = WHO[message.role]
-    about = [message.model] if message.model else []
-    about += ["cut"] if Flag.PARTIAL in message.flags else []
-    lines = [f"── {who}" + (f" ({', '.join(about)})" if about else "")]
-    for block in message.content:
-        match block:
-            case ToolCall():
-                result = results.get((message.id, block.id))
-                lines.append(_full_call(block, result) if full else _call(block, result))
-            case Image() | File():
-                lines.append(f"[{attached(block)}]")
-            case Reasoning(text=text):
-                lines += [f"  {line}" for line in text.split("\n")] if full and text else []
-            case _:
-                lines.append(getattr(block, "text", ""))
-    return "\n".join(line for line in lines if line)
-
-
-def _call(call: ToolCall, result: ToolResult | None) -> str:
-    told = "(no result)"
-    if result is not None:
-        [told] = result_lines(result, width=FOLDED, lines=1)[:1]
-        told = f"failed: {told}" if result.failed else told
-    return f"· {call.name} {arguments_line(call.arguments, FOLDED)} → {told}"
-
-
-def _full_call(call: ToolCall, result: ToolResult | None) -> str:
-    told = "(no result)" if result is None else result.text
-    return f"· {call.name} {call.arguments}\n→ {told}"
 
 
 def _page(text: str) -> None:
@@ -213,50 +175,3 @@ def _put_marked(snippet: str, spans: tuple[tuple[int, int], ...]) -> None:
 
 def _flat(text: str) -> str:
     return safe(text).replace("\n", " ")
-
-
-# export, delete
-
-
-def export(db: str | None, name: str, *, kind: str, output: str) -> int:
-    """Write a conversation as Markdown or JSON Lines to a file or to standard output."""
-
-    async def work(service: Opened) -> int:
-        conversation = await service.manager.find(name)
-        text = await exported(service.manager, conversation, kind)
-        if output in ("", "-"):
-            write_bytes(sys.stdout, text.encode("utf-8", "replace"))
-        else:
-            _write(Path(output), text)
-        return exits.OK
-
-    return look(db, work)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise InvalidInput(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def delete(db: str | None, name: str, *, sure: bool) -> int:
-    """Erase a conversation, after asking."""
-
-    async def work(service: Opened) -> int:
-        conversation = await service.manager.find(name)
-        state = conversation.state
-        if not sure:
-            if not sys.stdin.isatty():
-                raise InvalidInput("deleting needs --yes where nobody can be asked")
-            import click
-
-            named = safe(state.metadata.title or state.id)
-            question = f"Delete {named} with {len(state.messages)} messages for ever?"
-            if not click.confirm(question, err=True):
-                return exits.FAILED
-        await service.manager.delete(conversation.id)
-        exits.say(f"deleted {conversation.id}")
-        return exits.OK
-
-    return look(db, work)

@@ -5,13 +5,21 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
 from palaver import __version__
-from palaver.cli import exits
+from palaver.cli import branch_commands, care_commands, exits, shell_commands, travel_commands
+from palaver.cli.options import (
+    conversation_argument,
+    wanted_of,
+    with_conversation,
+    with_db,
+    with_json,
+    with_service,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -86,48 +94,6 @@ def _drop_output() -> None:
     os.dup2(nowhere, 1)
 
 
-Command = Callable[..., int]
-
-
-def _with_service(command: Command) -> Command:
-    """Options of commands that talk to a model."""
-    for option in reversed(
-        (
-            click.option("-m", "--model", default="", help="provider:model, or offline."),
-            click.option("-s", "--system", help="System prompt."),
-            _db,
-            click.option(
-                "--folder",
-                "folders",
-                multiple=True,
-                type=click.Path(exists=True, file_okay=False),
-                help="A folder that the file tools may read (repeatable; default: this one).",
-            ),
-            click.option("--no-tools", is_flag=True, help="Offer no tools to the model."),
-            click.option("-y", "--yes", is_flag=True, help="Allow tools with effects unasked."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def _db(command: Any) -> Any:
-    return click.option(
-        "--db",
-        metavar="PATH",
-        help="Database file, or :memory: (default: palaver.db in PALAVER_HOME).",
-    )(command)
-
-
-def _json(command: Any) -> Any:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-
-
-_conversation = click.option(
-    "-c", "--conversation", default="", metavar="ID|last", help="Continue a conversation."
-)
-
-
 class _NobodyReads(Exception):
     """Standard output is closed."""
 
@@ -154,8 +120,8 @@ def cli() -> None:
 
 
 @cli.command()
-@_with_service
-@_conversation
+@with_service
+@with_conversation
 @click.option("--new", is_flag=True, help="Begin a new conversation (the default).")
 def chat(
     model: str,
@@ -175,16 +141,15 @@ def chat(
     if new and conversation:
         raise click.UsageError("--new and --conversation exclude each other.")
     from palaver.cli.chat import ChatOptions, run_chat
-    from palaver.cli.opening import Wanted
 
-    wanted = Wanted(db=db, model=model, system=system, tools=not no_tools, folders=folders)
+    wanted = wanted_of(db=db, model=model, system=system, no_tools=no_tools, folders=folders)
     return run_chat(ChatOptions(wanted=wanted, conversation=conversation, allow=yes))
 
 
 @cli.command()
 @click.argument("prompt", required=False, default="")
-@_with_service
-@_conversation
+@with_service
+@with_conversation
 @click.option("-a", "--attach", multiple=True, metavar="PATH", help="Send a file (repeatable).")
 @click.option("--temperature", type=click.FloatRange(0, 2), help="Randomness, 0 to 2.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens of the answer at most.")
@@ -213,11 +178,10 @@ def ask(
     palaver ask --schema '{"type":"object", ...}' --json '...'
     """
     from palaver.cli.ask import AskOptions, run_ask
-    from palaver.cli.opening import Wanted
 
     settings = {"temperature": temperature, "max_tokens": max_tokens}
     options = AskOptions(
-        wanted=Wanted(db=db, model=model, system=system, tools=not no_tools, folders=folders),
+        wanted=wanted_of(db=db, model=model, system=system, no_tools=no_tools, folders=folders),
         prompt=prompt,
         conversation=conversation,
         attach=attach,
@@ -229,25 +193,48 @@ def ask(
     return run_ask(options)
 
 
+@cli.command(name="open")
+@click.argument("words", metavar="[WORD]...", nargs=-1)
+@with_service
+def open_(words: tuple[str, ...], yes: bool, **service: Any) -> int:
+    """Choose a conversation, and go on with it in a chat.
+
+    The list is searched as you type, titles first and then everything that was said. Without a
+    terminal it is a numbered list.
+    """
+    from palaver.cli.chat import ChatOptions, run_chat
+    from palaver.cli.choosing import choice
+
+    chosen = choice(service["db"], " ".join(words))
+    if chosen is None:
+        return exits.FAILED
+    return run_chat(ChatOptions(wanted=wanted_of(**service), conversation=chosen, allow=yes))
+
+
 _limit = click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 
 
 @cli.command(name="list")
-@_db
-@_json
+@with_db
+@with_json
 @_limit
 @click.option("--archived", is_flag=True, help="The archived ones.")
-def list_(db: str | None, as_json: bool, limit: int, archived: bool) -> int:
+@click.option("--pick", is_flag=True, help="Choose one, searching as you type; print its id.")
+def list_(db: str | None, as_json: bool, limit: int, archived: bool, pick: bool) -> int:
     """List conversations, the newest change first."""
+    if pick:
+        from palaver.cli.choosing import print_choice
+
+        return print_choice(db)
     from palaver.cli import inspection
 
     return inspection.list_conversations(db, limit=limit, archived=archived, as_json=as_json)
 
 
 @cli.command()
-@click.argument("conversation", metavar="ID|last")
-@_db
-@_json
+@conversation_argument
+@with_db
+@with_json
 @click.option("--full", is_flag=True, help="Tool calls with all their arguments and results.")
 def show(conversation: str, db: str | None, as_json: bool, full: bool) -> int:
     """Show a whole conversation. An id may be cut to its beginning or end."""
@@ -258,10 +245,10 @@ def show(conversation: str, db: str | None, as_json: bool, full: bool) -> int:
 
 @cli.command()
 @click.argument("query", nargs=-1, required=True)
-@_db
-@_json
+@with_db
+@with_json
 @_limit
-@_conversation
+@with_conversation
 def search(
     query: tuple[str, ...], db: str | None, as_json: bool, limit: int, conversation: str
 ) -> int:
@@ -273,31 +260,12 @@ def search(
     )
 
 
-@cli.command()
-@click.argument("conversation", metavar="ID|last")
-@_db
-@click.option("--format", "kind", type=click.Choice(["md", "jsonl"]), default="md")
-@click.option("-o", "--output", default="", metavar="FILE", help="Default: standard output.")
-def export(conversation: str, db: str | None, kind: str, output: str) -> int:
-    """Write a conversation as Markdown, or its facts as JSON Lines."""
-    from palaver.cli import inspection
-
-    return inspection.export(db, conversation, kind=kind, output=output)
+for each in (*branch_commands.COMMANDS, *travel_commands.COMMANDS, *care_commands.COMMANDS):
+    cli.add_command(each)
 
 
 @cli.command()
-@click.argument("conversation", metavar="ID|last")
-@_db
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def delete(conversation: str, db: str | None, yes: bool) -> int:
-    """Erase a conversation for ever."""
-    from palaver.cli import inspection
-
-    return inspection.delete(db, conversation, sure=yes)
-
-
-@cli.command()
-@_json
+@with_json
 @click.option("--all", "every", is_flag=True, help="Hidden tools too.")
 def tools(as_json: bool, every: bool) -> int:
     """List the tools that models are offered."""
@@ -308,7 +276,7 @@ def tools(as_json: bool, every: bool) -> int:
 
 @cli.command()
 @click.argument("filter_text", metavar="[FILTER]", default="")
-@_json
+@with_json
 def models(filter_text: str, as_json: bool) -> int:
     """List known models with window, prices and whether a key is set."""
     from palaver.cli import registry
@@ -317,13 +285,17 @@ def models(filter_text: str, as_json: bool) -> int:
 
 
 @cli.command()
-@_db
-@_json
+@with_db
+@with_json
 def doctor(db: str | None, as_json: bool) -> int:
     """Check what is configured, what is missing and how to mend it."""
     from palaver.cli.doctor import run_doctor
 
     return run_doctor(db, as_json=as_json)
+
+
+for each in shell_commands.COMMANDS:
+    cli.add_command(each)
 
 
 if __name__ == "__main__":

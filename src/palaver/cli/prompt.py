@@ -42,7 +42,7 @@ class Prompt:
         self._chat: ChatSession | None = None
         self._session: PromptSession[str] = PromptSession(
             history=ThreadedHistory(_LateHistory()),
-            key_bindings=_keys(),
+            key_bindings=_keys(self._leave_edit),
             completer=_Slashes(lambda: self._chat),
             complete_while_typing=Condition(self._is_slash),
             multiline=True,
@@ -62,11 +62,11 @@ class Prompt:
         self._chat = chat
         self._session.app.invalidate()
 
-    async def message(self) -> str | None:
-        """The next message; None when the person leaves."""
+    async def message(self, draft: str = "") -> str | None:
+        """The next message, which may begin with a draft; None when the person leaves."""
         try:
             return await self._session.prompt_async(
-                FormattedText([("class:prompt", self._sign)]), handle_sigint=False
+                FormattedText([("class:prompt", self._sign)]), handle_sigint=False, default=draft
             )
         except EOFError:
             return None
@@ -80,6 +80,10 @@ class Prompt:
         except (EOFError, KeyboardInterrupt):
             return None
 
+    def _leave_edit(self) -> None:
+        if self._chat is not None:
+            self._chat.editing = None
+
     def _toolbar(self) -> str:
         return " " + (LOADING if self._chat is None else self._chat.toolbar())
 
@@ -87,7 +91,7 @@ class Prompt:
         return self._session.default_buffer.text.startswith("/")
 
 
-def _keys() -> KeyBindings:
+def _keys(cleared: Callable[[], None]) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -109,6 +113,7 @@ def _keys() -> KeyBindings:
     @keys.add("c-c")
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.reset()
+        cleared()
 
     return keys
 

@@ -1,17 +1,20 @@
 """What a chat at the command line holds: the service, one conversation, what it has cost."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palaver.cli.moves import instead_of
 from palaver.cli.opening import Opened
 from palaver.cli.words import dollars, tokens
-from palaver.domain.messages import Block, File, Image, Text
+from palaver.domain.ids import ConversationId
+from palaver.domain.messages import Block, File, Image, Message, Text
 from palaver.domain.stream import UsageReported
 from palaver.domain.values import Scope, Usage
 
 if TYPE_CHECKING:
     from palaver.service.conversation import Conversation
-    from palaver.streams.session import Numbered
+    from palaver.streams.session import Numbered, StreamSession
 
 
 class ChatSession:
@@ -23,6 +26,14 @@ class ChatSession:
         self.attachments: list[Image | File] = []
         self.cost: float | None = 0.0
         self.is_over = False
+        self.editing: Message | None = None
+        """The earlier question in whose place the next message is said."""
+        self.draft = ""
+        """What stands in the input line when it comes next."""
+        self.listed: list[ConversationId] = []
+        """The conversations of the last listing: their numbers may be said."""
+        self.pick: Callable[[], Awaitable[ConversationId | None]] | None = None
+        """Lets a person choose a conversation, where there is a terminal for it."""
 
     @property
     def model(self) -> str:
@@ -59,14 +70,34 @@ class ChatSession:
         self.cost = (await costs(self.manager, found))[1]
         return found
 
+    def named(self, name: str) -> str:
+        """The id that a number of the last listing stands for; anything else as it is."""
+        is_number = name.isascii() and name.isdigit() and 0 < int(name) <= len(self.listed)
+        return self.listed[int(name) - 1] if is_number else name
+
+    async def say(self, text: str) -> "StreamSession":
+        """Begin the turn of a message, in place of the one that is edited, if there is one."""
+        conversation, old = await self.current(), self.editing
+        if old is None:
+            session = await conversation.start(self.said(text), on_busy="queue")
+        else:
+            said = (*self.attachments, *instead_of(old, text))
+            session = await conversation.edit(old.id, said)
+        self.editing = None
+        self.attachments.clear()
+        return session
+
     async def _last(self) -> str:
         present = None if self.conversation is None else self.conversation.id
         page = await self.manager.list(limit=2)
         return next((item.id for item in page.items if item.id != present), "last")
 
     async def drop_if_empty(self) -> None:
-        """Forget a conversation in which nothing was said."""
-        if self.conversation is not None and not self.conversation.messages:
+        """Forget a conversation in which nothing was said, on any branch."""
+        if self.conversation is None:
+            return
+        state = self.conversation.state
+        if not state.messages and not state.aside:
             await self.manager.delete(self.conversation.id)
             self.conversation = None
 
@@ -89,6 +120,8 @@ class ChatSession:
     def toolbar(self) -> str:
         """Model, context used, cost, title."""
         parts = [self.model, self._context(), dollars(self.cost)]
+        if self.editing is not None:
+            parts.append("editing; Ctrl-C leaves it as it was")
         if self.attachments:
             parts.append(f"{len(self.attachments)} attached")
         if self.conversation is not None and self.conversation.state.metadata.title:

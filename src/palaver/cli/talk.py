@@ -1,5 +1,7 @@
 """The middle of a chat: a line becomes a command or a turn, whatever it came from."""
 
+from typing import TYPE_CHECKING
+
 from palaver.cli.commands import as_message, is_command, run_command, summary
 from palaver.cli.opening import Wanted
 from palaver.cli.safe import safe
@@ -8,6 +10,10 @@ from palaver.cli.session import ChatSession
 from palaver.cli.turns import TurnCarrier
 from palaver.domain.errors import PalaverError
 from palaver.domain.stream import Terminal, TurnFailed
+
+if TYPE_CHECKING:
+    from palaver.service.conversation import Conversation
+    from palaver.streams.session import StreamSession
 
 
 class Talk:
@@ -25,6 +31,11 @@ class Talk:
         """Whether the person wants to leave."""
         return self._chat.is_over
 
+    def draft(self) -> str:
+        """What the input line begins with; given once."""
+        draft, self._chat.draft = self._chat.draft, ""
+        return draft
+
     async def begin(self, conversation: str, wanted: Wanted) -> None:
         """Continue `conversation`, if one is named. Raises NotFound and InvalidInput."""
         if not conversation:
@@ -41,7 +52,10 @@ class Talk:
         """Carry out a command, or say it to the model and show the answer."""
         try:
             if is_command(line):
-                await run_command(self._chat, self._screen, line)
+                self._chat.editing = None
+                begun = await run_command(self._chat, self._screen, line)
+                if begun is not None:
+                    await self._show(await self._chat.current(), begun)
             else:
                 await self._turn(as_message(line))
         except PalaverError as error:
@@ -51,8 +65,9 @@ class Talk:
     async def _turn(self, text: str) -> None:
         conversation = await self._chat.current()
         await self._carrier.settle(conversation)
-        session = await conversation.start(self._chat.said(text), on_busy="queue")
-        self._chat.attachments.clear()
+        await self._show(conversation, await self._chat.say(text))
+
+    async def _show(self, conversation: "Conversation", session: "StreamSession") -> None:
         async with self._screen.live():
             self.last = await self._carrier.carry(conversation, session, hear=self._chat.hear)
         self.has_failed = self.has_failed or isinstance(self.last, TurnFailed)
