@@ -7,13 +7,14 @@ from palaver import codec
 from palaver.domain.events import (
     AttemptMade,
     ConversationCreated,
+    ConversationForked,
     Event,
     MessageAdded,
     ToolResolved,
     TurnClosed,
     TurnOpened,
 )
-from palaver.domain.ids import CallId, MessageId, TurnId
+from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role, StopReason, Text, ToolCall, ToolResult
 from palaver.domain.values import TurnOutcome, Usage
 from palaver.store.base import RunRow
@@ -65,3 +66,32 @@ async def test_size_on_disk(tmp_path: Path) -> None:
     assert sizes.log_bytes <= 1.4 * content
     assert sizes.search_bytes <= 0.6 * content
     assert (tmp_path / "chat.db").stat().st_size <= 2 * content
+
+
+async def test_a_fork_costs_little(tmp_path: Path) -> None:
+    """A fork takes less than 1 kB of the file, wherever in a long conversation it begins, and
+    looks at few facts for it."""
+    store = await SqliteStore.open(tmp_path / "chat.db")
+    many = [MessageAdded(Message.user(prose(300), id=new_id("msg"))) for _ in range(3000)]
+    last = (await store.create(ME, CHAT, [ConversationCreated(), *many])).last
+    before = await used_bytes(store)
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    await store._writer.run(lambda c: c.set_progress_handler(count, 100), in_transaction=False)
+    for i in range(40):
+        at = last - 70 * i
+        name = ConversationId(f"conv_{i}_fork")
+        await store.fork(ME, CHAT, name, [ConversationForked(CHAT, at)], at=at)
+    assert steps * 100 / 40 < 10_000  # instructions of SQLite's machine
+    assert (await used_bytes(store) - before) / 40 < 1000
+    await store.close()
+
+
+async def used_bytes(store: SqliteStore) -> int:
+    sizes = await store.statistics()
+    return sizes.log_bytes + sizes.search_bytes

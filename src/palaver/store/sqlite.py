@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from palaver.domain.clock import Clock
-from palaver.domain.errors import InvalidInput
+from palaver.domain.errors import InvalidInput, StoreError
 from palaver.domain.events import ConversationCreated, Event, Recorded
 from palaver.domain.ids import BlobId, ConversationId, OwnerId, TurnId
 from palaver.domain.messages import Message
@@ -264,6 +264,8 @@ class SqliteStore(SqliteFile):
 
     async def blob_references(self, scope: Scope) -> frozenset[BlobId]:
         """See `ConversationStore.blob_references`. In a thread of its own: it takes 1 s per GB."""
+        if self._closing:
+            raise StoreError("the store is closed")
         lane = Lane("palaver-blobs", self._path)
         await lane.start(lambda: connect_reader(self._path))
         try:

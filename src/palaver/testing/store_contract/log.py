@@ -208,3 +208,5 @@ class LogContract(Contract):
                 await store.read(ME, CHAT)
             with raises(StoreError):
                 await store.append(ME, CHAT, [said("a")], expected=1)
+            with raises(StoreError):
+                await store.blob_references(ME)
