@@ -1,67 +1,73 @@
-"""The whole of Palaver against a strict provider, over each of the three wires."""
+"""The provider contract over LangChain's adapters: the very tests of `tests/contract`.
 
-import asyncio
-import time
+What an adapter of LangChain's loses is expected here to fail, strictly; the pages name each loss
+and `test_deviations` shows it.
+"""
+
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
 import palaver
-from palaver import (
-    Conversation,
-    MessageCompleted,
-    Reasoning,
-    StreamEvent,
-    TextDelta,
-    ToolStarted,
-    TurnFailed,
-    tool,
-)
-from palaver.domain.errors import (
-    AuthenticationFailed,
-    ContextOverflow,
-    Overloaded,
-    ProviderError,
-    ProviderTimeout,
-    RateLimited,
-    StreamTruncated,
-)
+from palaver import Conversation, tool
 from palaver.domain.messages import Flag
-from palaver.settings import Clocks, RetrySettings, Settings
+from palaver.settings import Clocks
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
-from palaver.testing import Call, Cut, Fail, Line, Pause, Say, Think, valid_history
-from palaver.testing.provider_server import (
-    Answer,
-    Broken,
-    End,
-    Hang,
-    Linger,
-    Pings,
-    ProviderServer,
-    Reply,
-    Reset,
-    Split,
-    Stray,
+from palaver.testing import Call, Line, Say, Think
+from palaver.testing.provider_server import ProviderServer
+from tests.contract import test_wires as native
+from tests.contract.test_wires import (
+    test_a_clean_end_without_end_marker,
+    test_a_cut_at_the_very_end,
+    test_a_picture,
+    test_a_schema,
+    test_abort_in_mid_text,
+    test_abort_in_mid_tool,
+    test_clocks,
+    test_errors_before_the_stream,
+    test_reasoning_returns_unchanged,
+    test_text,
+    test_three_parallel_calls,
+    test_what_breaks_in_mid_stream,
+    test_what_must_not_matter,
 )
 from tests.langchain.conftest import WIRES, model_of
 
-ONCE = Settings(retry=RetrySettings(network_attempts=1, rate_limit_attempts=1))
-Talk: TypeAlias = Any
-"""`await talk(…)` begins a conversation; `talk.manager` is its manager."""
+LOST = {("test_reasoning_returns_unchanged", "langchain-chat"): "chat-thinking"}
+"""Case and wire → the deviation that makes it fail."""
+
+__all__ = [
+    "test_a_clean_end_without_end_marker",
+    "test_a_cut_at_the_very_end",
+    "test_a_picture",
+    "test_a_schema",
+    "test_abort_in_mid_text",
+    "test_abort_in_mid_tool",
+    "test_clocks",
+    "test_errors_before_the_stream",
+    "test_reasoning_returns_unchanged",
+    "test_text",
+    "test_three_parallel_calls",
+    "test_what_breaks_in_mid_stream",
+    "test_what_must_not_matter",
+]
 
 
 @pytest.fixture(params=WIRES)
-async def talk(request: Any, server: ProviderServer) -> AsyncIterator[Talk]:
-    """`await talk(tools=…, clocks=…)` gives a new conversation over one of the wires."""
+async def talk(request: Any, server: ProviderServer) -> AsyncIterator[Any]:
+    """As in the native contract, over LangChain."""
+    loss = LOST.get((request.function.__name__, request.param))
+    if loss is not None:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=loss))
     async with AsyncExitStack() as stack:
 
         async def begin(*, clocks: Clocks | None = None, **options: Any) -> Conversation:
-            model = model_of(request.param, server, clocks or Clocks())
+            model = model_of(request.param, server, clocks)
             stack.push_async_callback(model.aclose)
-            options.setdefault("settings", ONCE)
+            options.setdefault("settings", native.ONCE)
             door = palaver.open(":memory:", model=model, **options)
             manager = await stack.enter_async_context(door)
             begin.manager = manager  # type: ignore[attr-defined]
@@ -70,226 +76,34 @@ async def talk(request: Any, server: ProviderServer) -> AsyncIterator[Talk]:
         yield begin
 
 
+def test_every_case_runs_here_too() -> None:
+    """A case that joins the native contract joins this one, or is written for LangChain below."""
+    ours = {name for name in globals() if name.startswith("test_")}
+    assert {name for name in vars(native) if name.startswith("test_")} <= ours
+
+
 @tool(effect="read")
 async def weather(city: str) -> str:
     """Weather in a city."""
     return f"sunny in {city}"
 
 
-async def events_of(conversation: Conversation, text: str) -> list[StreamEvent]:
-    return [event async for event in conversation.stream(text)]
-
-
-async def test_text(server: ProviderServer, talk: Talk) -> None:
-    """Text arrives whole, whatever it is made of, with usage and the provider's request id."""
-    said = 'Grüße, 世界! 👩\u200d⚕️ \\ " \n• done'
-    server.script([said])
-    conversation = await talk()
-    reply = await conversation.say("hi")
-    assert reply.text == said == conversation.messages[-1].text
-    assert reply.usage.input > 0
-    assert reply.usage.output > 0
-    assert not reply.usage.estimated
-
-
-async def test_three_parallel_calls(server: ProviderServer, talk: Talk) -> None:
-    """The first starts before the stream ends; results go back in call order; the turn goes on."""
-    first_ran = asyncio.Event()
-
-    @tool(effect="read")
-    async def note(name: str) -> str:
-        """Notes that it ran."""
-        first_ran.set()
-        return f"noted {name}"
-
-    calls = [Call("note", {"name": n}) for n in "abc"]
-    # The server sends the rest only when the first tool has run: a late starter would hang here.
-    server.script([[Say("ok"), calls[0], calls[1], Pause(until=first_ran), calls[2]], "Done."])
-    conversation = await talk(tools=[note])
-    async with asyncio.timeout(5):
-        events = await events_of(conversation, "go")
-    starts = [i for i, e in enumerate(events) if isinstance(e, ToolStarted)]
-    completed = next(i for i, e in enumerate(events) if isinstance(e, MessageCompleted))
-    assert starts[0] < completed
-    assert len(starts) == 3
-    results = conversation.messages[2].tool_results
-    assert [r.text for r in results] == ["noted a", "noted b", "noted c"]
-    assert conversation.messages[-1].text == "Done."
-    assert [r.error for r in server.journal] == ["", ""]
-
-
-async def test_reasoning_returns_unchanged(server: ProviderServer, talk: Talk) -> None:
-    """The server accepts only proofs that it issued, for exactly the text that it thought."""
-    thinking: list[Line] = [Think("Let me think. 思考"), Call("weather", {"city": "Oslo"})]
-    server.script([thinking, [Think("More."), Say("Sunny.")], "Again."])
-    conversation = await talk(tools=[weather])
-    reply = await conversation.say("weather?")
-    assert reply.text == "Sunny."
-    assert (await conversation.say("again?")).text == "Again."
-    assert [r.error for r in server.journal] == ["", "", ""]
-    blocks = [b for m in conversation.messages for b in m.content if isinstance(b, Reasoning)]
-    assert blocks
-
-
-async def test_abort_in_mid_text(server: ProviderServer, talk: Talk) -> None:
-    """The connection closes within 50 ms, what came is kept, and the next turn is accepted."""
-    server.script([[Say("Once upon a time"), Pause(until=asyncio.Event())], "Fine."])
-    conversation = await talk()
-    session = await conversation.start("story")
-    text, cancelled_at = "", 0.0
-    async for event in session.events():
-        text += event.text if isinstance(event, TextDelta) else ""
-        if text == "Once upon a time":
-            cancelled_at = time.monotonic()
-            session.cancel()
-    await server.wait_for(1)
-    gone_at = server.journal[0].client_gone_at
-    assert gone_at is not None
-    assert gone_at - cancelled_at < 0.25  # 50 ms on a quiet machine; this one is shared
-    assert conversation.messages[-1].flags == (Flag.PARTIAL,)
-    assert (await conversation.say("and?")).text == "Fine."
-    assert server.journal[1].error == ""
-
-
-async def test_abort_in_mid_tool(server: ProviderServer, talk: Talk) -> None:
-    """The running tool is cancelled, its call answered, and the next turn is accepted."""
-    began = asyncio.Event()
-
-    @tool(effect="read")
-    async def forever() -> str:
-        """Never ends."""
-        began.set()
-        await asyncio.Event().wait()
-        return ""
-
-    server.script([[Think("hm"), Say("Looking."), Call("forever"), Call("forever")], "Fine."])
-    conversation = await talk(tools=[forever])
-    await conversation.start("go")
-    await began.wait()
-    await conversation.cancel()
-    assert valid_history(list(conversation.messages)) == []
-    assert (await conversation.say("and?")).text == "Fine."
-    assert server.journal[1].error == ""
-
-
-@pytest.mark.parametrize("frames", range(1, 9))
-async def test_a_clean_end_without_end_marker(
-    server: ProviderServer, talk: Talk, frames: int
-) -> None:
-    """Wherever the body ends early, it is noticed: a cut answer is never passed off as complete."""
-    server.script([Reply([Say("a long answer in many pieces " * 3)], (End(frames),)), "Whole."])
-    conversation = await talk()
-    with pytest.raises(ProviderError) as caught:
-        await conversation.say("?")
-    assert isinstance(caught.value, StreamTruncated)
-    assert conversation.state.turn is None
-    assert (await conversation.say("again")).text == "Whole."
-    assert server.journal[1].error == ""
-
-
-async def test_a_cut_at_the_very_end(server: ProviderServer, talk: Talk) -> None:
-    """All text came, the end marker did not: still no complete answer."""
-    server.script([[Say("everything"), Cut()]])
-    events = await events_of(await talk(), "?")
-    assert isinstance(events[-1], TurnFailed)
-
-
-@pytest.mark.parametrize("fault", [Reset(5), Broken(5), Fail(Overloaded("busy"))])
-async def test_what_breaks_in_mid_stream(server: ProviderServer, talk: Talk, fault: Any) -> None:
-    """A reset, a broken event, an error event: one typed error, the partial answer kept."""
-    text = Say("some words in many pieces", piece=3)
-    broken: Any = [text, fault] if isinstance(fault, Fail) else Reply([text], (fault,))
-    server.script([broken, "Whole."])
-    conversation = await talk()
-    with pytest.raises(ProviderError):
-        await conversation.say("?")
-    assert conversation.state.turn is None
-    assert (await conversation.say("again")).text == "Whole."
-
-
-@pytest.mark.parametrize("fault", [Stray(3), Split(1), Split(7), Linger()])
-async def test_what_must_not_matter(server: ProviderServer, talk: Talk, fault: Any) -> None:
-    """Unknown events, bytes one by one, a connection left open behind the end marker."""
-    said = "Schöne Grüße 👩\u200d👧, alles gut"
-    server.script([Reply([Say(said)], (fault,))])
-    async with asyncio.timeout(5):
-        assert (await (await talk()).say("?")).text == said
-
-
-async def test_clocks(server: ProviderServer, talk: Talk) -> None:
-    """No headers: first-token. Pings only: idle, however many come."""
-    clocks = Clocks(first_token_s=0.15, idle_s=0.15)
-    server.script([Reply(["x"], (Hang(),)), Reply([Say("some words", piece=2)], (Pings(6),))])
-    conversation = await talk(clocks=clocks)
-    for clock in ("first_token", "idle"):
-        with pytest.raises(ProviderTimeout) as caught:
-            await conversation.say("?")
-        assert caught.value.clock == clock
-
-
-@pytest.mark.parametrize(
-    "answer, expected",
-    [
-        (Fail(AuthenticationFailed("wrong key")), AuthenticationFailed),
-        (Fail(RateLimited("slow", retry_after_s=9_999)), RateLimited),
-        (Fail(Overloaded("busy")), Overloaded),
-        (Fail(ContextOverflow("too long")), ContextOverflow),
-        (Answer(502, "<html><title>Bad gateway</title></html>"), ProviderError),
-    ],
-)
-async def test_errors_before_the_stream(
-    server: ProviderServer, talk: Talk, answer: Any, expected: type[ProviderError]
-) -> None:
-    """Each comes in the provider's own form and leaves as our type; the key is never in it."""
-    server.script([answer])
-    with pytest.raises(expected) as caught:
-        await (await talk()).say("?")
-    assert caught.value.code == caught.value.info().code
-    assert caught.value.hint or caught.value.message
-
-
-async def test_a_picture(server: ProviderServer, talk: Talk) -> None:
-    """An attached picture reaches the model as its bytes."""
-    server.script(["A dot."])
-    conversation = await talk()
-    png = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010806000000")
-    picture = await talk.manager.attach(png, name="dot.png")
-    reply = await conversation.say([palaver.Text("What is it?"), picture])
-    assert reply.text == "A dot."
-    assert server.journal[0].error == ""
-
-
-async def test_a_schema(server: ProviderServer, talk: Talk) -> None:
-    """A reply in a shape is asked for natively."""
-    server.script(['{"city": "Oslo"}'])
-    conversation = await talk()
-    schema = {
-        "title": "Place",
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-    }
-    reply = await conversation.say("?", output=schema)
-    assert reply.output == {"city": "Oslo"}
-    assert server.journal[0].error == ""
-
-
 async def test_a_conversation_moves_from_wire_to_wire(server: ProviderServer) -> None:
-    """Calls, results and reasoning of one provider are valid history for the next one."""
+    """From native to LangChain and back over every wire: what one made, the next one takes."""
+    path = [way for wire in native.WIRES for way in (wire, f"langchain-{wire}", wire)]
     look: list[Line] = [Think("hm"), Say("Look."), Call("weather", {"city": "Rome"})]
-    server.script([look, "Done."] * 3)
-    path: list[str] = []
+    server.script([look, "Done."] * len(path))
     store, blobs, identity = MemoryStore(), MemoryBlobStore(), ""
     async with AsyncExitStack() as stack:
-        for wire in WIRES:
-            model = model_of(wire, server, Clocks())
+        for way in path:
+            make = model_of if way in WIRES else native.model_of
+            model = make(way, server, Clocks())
             stack.push_async_callback(model.aclose)
             door = palaver.open(model=model, tools=[weather], store=store, blobs=blobs)
             manager = await stack.enter_async_context(door)
             conversation = await (manager.open(identity) if identity else manager.create())
             identity = conversation.id
-            path.append((await conversation.say(f"over {wire}")).text)
-    assert path == ["Look.Done."] * 3
+            assert (await conversation.say(f"over {way}")).text == "Look.Done."
     assert {r.error for r in server.journal} == {""}
 
 
@@ -297,8 +111,9 @@ async def test_a_conversation_moves_from_wire_to_wire(server: ProviderServer) ->
 async def test_unstorable_text_of_a_model_is_flagged(server: ProviderServer, wire: str) -> None:
     """A NUL in an answer becomes U+FFFD, and the message says so."""
     server.script(["a\x00b"])
-    model = model_of(wire, server, Clocks())
+    model = model_of(wire, server)
     async with palaver.open(":memory:", model=model) as manager:
         conversation = await manager.create()
         assert (await conversation.say("?")).text == "a\ufffdb"
     assert conversation.messages[-1].flags == (Flag.SANITISED,)
+    await model.aclose()
