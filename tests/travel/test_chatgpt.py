@@ -232,7 +232,8 @@ def test_the_archive_brings_its_pictures_and_files() -> None:
     (made,) = chatgpt.read(source)
     image, asked, document, gone = made.messages[0].content
     assert isinstance(image, Image)
-    assert (image.media_type, image.width, image.height) == ("image/png", 3, 2)
+    assert (image.name, image.media_type) == ("a.png", "image/png")
+    assert (image.width, image.height) == (3, 2)
     assert (asked, gone) == (Text("What is it?"), Text("[file: gone.txt]"))
     assert sorted(made.blobs.values()) == sorted([PNG, b"%PDF"])
     assert getattr(document, "name", "") == "d.pdf"

@@ -39,10 +39,14 @@ class Content:
         self._draft, self._export = draft, export
         self.record = 0
         """The node that is read, for what is noted about it."""
+        self._names: dict[str, str] = {}
+        """Of the node's attachments, by id."""
 
     def blocks(self, message: dict[str, Any]) -> Iterator[Block]:
         """What a person or the model says; nothing where it is empty."""
         content = obj(message.get("content"))
+        attachments = map(obj, seq(obj(message.get("metadata")).get("attachments")))
+        self._names = {name_of(a.get("id")): string(a.get("name")) for a in attachments}
         match content.get("content_type"):
             case "code":
                 language = string(content.get("language"))
@@ -156,7 +160,7 @@ class Content:
             )
             return Text(f"[{what}: {told}]")
         self._draft.blob(data)
-        return described(data, media_type=media_type, name=name)
+        return described(data, media_type=media_type, name=name or self._names.get(id, ""))
 
 
 def _plain(text: str, metadata: dict[str, Any]) -> str:

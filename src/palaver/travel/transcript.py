@@ -133,7 +133,7 @@ def day(at: float) -> str:
 
 def attached(block: Image | File) -> str:
     """What an attachment is called, on one line."""
-    return " ".join((block.name or block.url or str(block.blob or "")).split()) or "unnamed"
+    return " ".join((block.name or block.url or "").split()) or "unnamed"
 
 
 def indented(arguments: str) -> str:
