@@ -43,7 +43,7 @@ async def _fork(chat: ChatSession, screen: Screen, rest: str) -> None:
 async def _undo(chat: ChatSession, screen: Screen, rest: str) -> None:
     conversation = await _begun(chat)
     taken = await conversation.undo()
-    screen.print(f"{undone(taken)}\n{standing(conversation.state)}")
+    screen.print(f"{undone(taken)}\n{standing(conversation.state)}; /redo goes forward again")
 
 
 async def _redo(chat: ChatSession, screen: Screen, rest: str) -> None:

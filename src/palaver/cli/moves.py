@@ -38,7 +38,7 @@ def standing(state: ConversationState) -> str:
         return "now before the first message"
     ends = ordered_leaves(state)
     here = next((i for i, end in enumerate(ends, 1) if end == state.last), 0)
-    where = f"now on branch {here} of {len(ends)}" if len(ends) > 1 else "now"
+    where = f"now on branch {here} of {len(ends)}" if here and len(ends) > 1 else "now"
     return f"{where}: {preview(last)}"
 
 

@@ -72,9 +72,13 @@ def _by_id(state: ConversationState, id: str, name: str) -> Message:
 
 
 def ordered_leaves(state: ConversationState) -> tuple[Message, ...]:
-    """The last message of every branch, the oldest branch first: number 1 is the first one."""
+    """The last message of every branch, the oldest branch first: number 1 is the first one.
+
+    Where an undo led back into the middle of a branch, that is no branch of its own.
+    """
     order = {message.id: i for i, message in enumerate(everywhere(state))}
-    ends = leaves(state.messages, state.aside)
+    answered = {tail.parent for tail in state.aside}
+    ends = (end for end in leaves(state.messages, state.aside) if end.id not in answered)
     # Ids of ours sort by age; those of imported conversations at least stay as they are.
     return tuple(sorted(ends, key=lambda message: (message.id, order[message.id])))
 

@@ -174,7 +174,8 @@ class _Picker:
         told: StyleAndTextTuples = []
         for i, choice in enumerate(self._shown[self._top : self._top + ROWS], self._top):
             is_here = i == self._at
-            when = age(now - choice.changed_at)
+            count = f"{choice.messages} messages, " if choice.messages else ""
+            when = count + age(now - choice.changed_at)
             text = one_line(_told(choice), max(10, width - len(when) - 6))
             told.append(("class:sign", self._sign if is_here else "  "))
             told.append(("class:hit" if is_here else "", text))
