@@ -24,7 +24,7 @@ from palaver.domain.values import (
 )
 
 
-class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+class _Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type"):
     version: ClassVar[int] = 1
 
 
@@ -177,7 +177,7 @@ Event: TypeAlias = (
 )
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """A fact with what the store gave it: its number in the conversation (from 1) and its time."""
 
     seq: int
