@@ -18,6 +18,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from palaver import sync as sync
     from palaver.domain.errors import (
+        ActionBlocked as ActionBlocked,
+    )
+    from palaver.domain.errors import (
         ConfigurationError as ConfigurationError,
     )
     from palaver.domain.errors import (
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     )
     from palaver.domain.errors import (
         InvalidInput as InvalidInput,
+    )
+    from palaver.domain.errors import (
+        NotExecuted as NotExecuted,
     )
     from palaver.domain.errors import (
         NotFound as NotFound,
@@ -42,6 +48,9 @@ if TYPE_CHECKING:
         StoreError as StoreError,
     )
     from palaver.domain.errors import (
+        StreamTruncated as StreamTruncated,
+    )
+    from palaver.domain.errors import (
         ToolDisabledError as ToolDisabledError,
     )
     from palaver.domain.errors import (
@@ -49,6 +58,9 @@ if TYPE_CHECKING:
     )
     from palaver.domain.errors import (
         ToolNotFoundError as ToolNotFoundError,
+    )
+    from palaver.domain.errors import (
+        TurnTakenOver as TurnTakenOver,
     )
     from palaver.domain.messages import (
         File as File,
@@ -145,10 +157,16 @@ if TYPE_CHECKING:
         GenerationSettings as GenerationSettings,
     )
     from palaver.domain.values import (
+        OutputSchema as OutputSchema,
+    )
+    from palaver.domain.values import (
         Scope as Scope,
     )
     from palaver.domain.values import (
         SessionMetadata as SessionMetadata,
+    )
+    from palaver.domain.values import (
+        TurnOutcome as TurnOutcome,
     )
     from palaver.domain.values import (
         Usage as Usage,
@@ -161,7 +179,28 @@ if TYPE_CHECKING:
     from palaver.providers.base import ModelRequest as ModelRequest
     from palaver.providers.openai import OpenAIManager as OpenAIManager
     from palaver.service.actions import (
+        AnswerAgain as AnswerAgain,
+    )
+    from palaver.service.actions import (
+        ChangeMetadata as ChangeMetadata,
+    )
+    from palaver.service.actions import (
+        ChangePreferences as ChangePreferences,
+    )
+    from palaver.service.actions import (
         DecideCall as DecideCall,
+    )
+    from palaver.service.actions import (
+        EditMessage as EditMessage,
+    )
+    from palaver.service.actions import (
+        MoveHead as MoveHead,
+    )
+    from palaver.service.actions import (
+        NameConversation as NameConversation,
+    )
+    from palaver.service.actions import (
+        PinMessage as PinMessage,
     )
     from palaver.service.actions import (
         SendMessage as SendMessage,
@@ -175,8 +214,20 @@ if TYPE_CHECKING:
     from palaver.service.actions import (
         StateAction as StateAction,
     )
+    from palaver.service.branching import (
+        Branch as Branch,
+    )
+    from palaver.service.branching import (
+        StateDiff as StateDiff,
+    )
     from palaver.service.conversation import Conversation as Conversation
     from palaver.service.manager import ConversationManager as ConversationManager
+    from palaver.service.output import (
+        OutputInvalid as OutputInvalid,
+    )
+    from palaver.service.redaction import (
+        RedactionReceipt as RedactionReceipt,
+    )
     from palaver.service.reply import Reply as Reply
     from palaver.service.state import (
         StateChange as StateChange,
@@ -189,6 +240,9 @@ if TYPE_CHECKING:
     )
     from palaver.service.state import (
         StateSubscriber as StateSubscriber,
+    )
+    from palaver.service.transfer import (
+        ImportReport as ImportReport,
     )
     from palaver.settings import (
         Clocks as Clocks,
@@ -254,12 +308,23 @@ _PLACES = {
     "palaver.service.reply": ("Reply",),
     "palaver.service.state": ("StateChange", "StateManager", "StateMiddleware", "StateSubscriber"),
     "palaver.service.actions": (
+        "AnswerAgain",
+        "ChangeMetadata",
+        "ChangePreferences",
         "DecideCall",
+        "EditMessage",
+        "MoveHead",
+        "NameConversation",
+        "PinMessage",
         "SendMessage",
         "SetMetadata",
         "SetPreferences",
         "StateAction",
     ),
+    "palaver.service.output": ("OutputInvalid",),
+    "palaver.service.branching": ("Branch", "StateDiff"),
+    "palaver.service.redaction": ("RedactionReceipt",),
+    "palaver.service.transfer": ("ImportReport",),
     "palaver.settings": ("Clocks", "RetrySettings", "Settings", "TurnLimits"),
     "palaver.domain.state": ("ConversationState",),
     "palaver.domain.messages": (
@@ -278,8 +343,10 @@ _PLACES = {
     "palaver.domain.values": (
         "Effect",
         "GenerationSettings",
+        "OutputSchema",
         "Scope",
         "SessionMetadata",
+        "TurnOutcome",
         "Usage",
         "UserPreferences",
     ),
@@ -311,17 +378,21 @@ _PLACES = {
     "palaver.providers.anthropic": ("AnthropicManager",),
     "palaver.providers.openai": ("OpenAIManager",),
     "palaver.domain.errors": (
+        "ActionBlocked",
         "ConfigurationError",
         "ContextWindowExceeded",
         "ConversationBusy",
         "InvalidInput",
+        "NotExecuted",
         "NotFound",
         "PalaverError",
         "ProviderError",
         "StoreError",
+        "StreamTruncated",
         "ToolDisabledError",
         "ToolExecutionError",
         "ToolNotFoundError",
+        "TurnTakenOver",
     ),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
