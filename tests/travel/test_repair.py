@@ -76,7 +76,7 @@ def kinds(messages: list[Message]) -> tuple[tuple[Message, ...], Counter[RepairK
     return repaired, Counter(entry.kind for entry in repairs)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(st.lists(MESSAGES, max_size=8))
 def test_anything_becomes_valid_history_and_nothing_is_left_to_repair(
     messages: list[Message],

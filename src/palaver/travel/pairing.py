@@ -29,7 +29,6 @@ from palaver.domain.messages import (
     ToolResult,
     Unknown,
 )
-from palaver.domain.state import tool_message_id
 from palaver.travel.base import RepairKind
 
 NO_RESULT = "No result of this call was recorded; it may or may not have run."
@@ -62,12 +61,12 @@ class _Answered(msgspec.Struct):
 
 
 class Pairing:
-    """One pass over a history; `note` is told what was mended."""
+    """One pass over a history; `note` is told what was mended. `taken`: ids of earlier calls."""
 
-    def __init__(self, note: Note) -> None:
+    def __init__(self, note: Note, *, taken: Iterable[str] = ()) -> None:
         self._note = note
         self._made: list[_Answered] = []
-        self._seen: set[str] = set()
+        self._seen: set[str] = set(taken)
         """Ids that calls have by now."""
         self._calls: dict[str, list[tuple[_Answered, int]]] = {}
         """Calls by the id that they had at the source, in their order."""
@@ -203,8 +202,6 @@ class Pairing:
             missing = ToolResult(call.id, call.name, (Text(why),), failed=True)
             results.append(result or missing)
         made = answered.first or Message(Role.TOOL, ())
-        if not made.id and message.id:
-            made = replace(made, id=tool_message_id(message.id))
         if None in answered.results and Flag.SYNTHETIC not in made.flags:
             made = replace(made, flags=(*made.flags, Flag.SYNTHETIC))
         yield Item(replace(made, content=tuple(results)), record)

@@ -22,6 +22,7 @@ from palaver.domain.messages import (
     StopReason,
     Text,
 )
+from palaver.domain.state import tool_message_id
 from palaver.domain.text import clean
 from palaver.travel.base import Repair, RepairKind
 from palaver.travel.pairing import Item, Pairing
@@ -39,12 +40,24 @@ def repair(
     where nothing was said. Ids stay; a tool message that had to be made is named after the
     assistant message that it answers. Where messages have ids, each is the parent of the next.
     """
-    made = Mended()
     items = [Item(m, records[n] if records else n) for n, m in enumerate(messages)]
-    items = [made.cleaned(item) for item in items]
-    paired = Pairing(made.note).paired(items)
-    items = made.first_user(made.ends(made.joined(made.filled(paired))))
-    return tuple(_linked([item.message for item in items])), tuple(made.repairs)
+    mended, repairs = repair_items(items)
+    return tuple(_linked([item.message for item in mended])), repairs
+
+
+def repair_items(
+    items: Sequence[Item], *, behind: Sequence[Message] = ()
+) -> tuple[list[Item], tuple[Repair, ...]]:
+    """The same with the position of each message; nothing is linked.
+
+    `behind`: valid history that these messages follow. It stays as it is: its calls are answered,
+    so their ids are taken, and the user has spoken.
+    """
+    made = Mended()
+    taken = (call.id for message in behind for call in message.tool_calls)
+    paired = Pairing(made.note, taken=taken).paired([made.cleaned(item) for item in items])
+    ended = made.ends(made.joined(made.filled(paired)))
+    return made.first_user(ended, begun=bool(behind)), tuple(made.repairs)
 
 
 class Mended:
@@ -81,7 +94,7 @@ class Mended:
         """Without messages that hold nothing."""
         kept = []
         for item in items:
-            if _is_blank(item.message.content):
+            if is_blank(item.message.content):
                 self.note(RepairKind.EMPTY_MESSAGE, item.record, str(item.message.role))
             else:
                 kept.append(item)
@@ -113,15 +126,14 @@ class Mended:
                 if content != message.content:
                     self.note(RepairKind.DROPPED_REASONING, item.record)
                     message = replace(message, content=content)
-                if _is_blank(content):
+                if is_blank(content):
                     continue
             kept.append(Item(message, item.record))
         return kept
 
-    def first_user(self, items: Sequence[Item]) -> list[Item]:
+    def first_user(self, items: Sequence[Item], *, begun: bool = False) -> list[Item]:
         """A user who speaks before the assistant does."""
         kept: list[Item] = []
-        begun = False
         for item in items:
             before = kept[-1] if kept else None
             if item.message.role is Role.ASSISTANT:
@@ -155,7 +167,8 @@ def storable(block: Block) -> tuple[Block, bool]:
     return (replace(block, **changed) if changed else block), lost
 
 
-def _is_blank(content: Sequence[Block]) -> bool:
+def is_blank(content: Sequence[Block]) -> bool:
+    """Whether these blocks say nothing: there are none, or they are white space."""
     return all(_says_nothing(block) for block in content)
 
 
@@ -189,6 +202,12 @@ def _both(first: Message, second: Message) -> Message:
 def _linked(messages: Sequence[Message]) -> Iterable[Message]:
     before: Message | None = None
     for message in messages:
-        behind = before is not None and before.id != "" and message.parent != before.id
-        yield replace(message, parent=before.id) if before is not None and behind else message
-        before = message
+        linked = message
+        if before is not None and before.id:
+            id = message.id
+            if not id and message.role is Role.TOOL:
+                id = tool_message_id(before.id)
+            if (id, before.id) != (message.id, message.parent):
+                linked = replace(message, id=id, parent=before.id)
+        yield linked
+        before = linked
