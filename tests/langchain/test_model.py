@@ -409,3 +409,20 @@ async def test_a_model_without_tools() -> None:
     model = LangChainModel(Bare(script=["x"]))
     with pytest.raises(InvalidRequest, match="tools"):
         await events(model, ModelRequest(ASK.messages, tools=(LOOK,)))
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_is_asked(server: ProviderServer, wire: str) -> None:
+    """Settings, tools and the choice among them reach the provider in its own words."""
+    server.script(["x"])
+    model = model_of(wire, server)
+    settings = GenerationSettings(max_tokens=50, tool_choice="look")
+    await events(model, ModelRequest(ASK.messages, "Be kind.", (LOOK,), settings))
+    body = server.journal[0].body
+    assert list(server.journal[0].tools) == ["look"]
+    assert "Be kind." in json.dumps(body)
+    limits = {"max_tokens", "max_completion_tokens", "max_output_tokens"} & set(body)
+    assert [body[name] for name in limits] == [50]
+    assert "look" in json.dumps(body["tool_choice"])
+    assert (body.get("store") is False) == (wire == "langchain-responses")
+    await model.aclose()
