@@ -1,5 +1,7 @@
 """A conversation as Markdown: everything is in it, and no message swallows another."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,10 +134,21 @@ def test_pictures_and_files_are_named() -> None:
 
 def test_opening_the_file_loads_no_pictures() -> None:
     """A picture that a message refers to becomes a link; in code it stays as it is."""
-    text = "![x](https://t.example/p.png) ![y][1]\n```\n![z](a)\n```"
+    text = (
+        "![x](https://t.example/p.png) ![two\nlines][1]\n```\n![z](a)\n```\n[1]: https://t.example"
+    )
     page = markdown.write(state_of(Message.assistant(text)))
-    assert "[x](https://t.example/p.png) [y][1]\n```\n![z](a)" in page
-    assert "![x]" not in page
+    assert "[x](https://t.example/p.png) [two\nlines][1]\n```\n![z](a)" in page
+    assert page.count("![") == 1
+    assert "So it was![1]" in markdown.write(state_of(Message.assistant("So it was![1]")))
+
+
+@pytest.mark.parametrize("piece", ["![", "[", "`", "```\n", "<", "> ", "!"])
+def test_odd_text_takes_no_longer(piece: str) -> None:
+    """The cost grows with the length and not with its square: a megabyte is written at once."""
+    began = time.process_time()
+    markdown.write(state_of(Message.assistant(piece * (1_000_000 // len(piece)))))
+    assert time.process_time() - began < 5
 
 
 def test_thinking_is_shown_when_asked_for() -> None:

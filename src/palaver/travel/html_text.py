@@ -15,8 +15,8 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-MAX_RENDERED = 200_000
-"""Characters of one block beyond which it is shown as it is: parsing must not take seconds."""
+MAX_RENDERED = 100_000
+"""Characters of one block beyond which it is shown as it is: the worst text of that length takes some seconds."""
 _SAFE = re.compile(r"(https?://|mailto:)[^\x00-\x20]*$", re.IGNORECASE)
 _LOWERED = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6", "h6": "h6"}
 _REL = "noopener noreferrer nofollow"

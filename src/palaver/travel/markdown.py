@@ -24,7 +24,6 @@ from palaver.travel.transcript import (
 
 _OPENING = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 _HTML = re.compile(r"^( {0,3})(<(?=[/!?a-z]))", re.IGNORECASE)
-_PICTURE = re.compile(r"!(?=\[[^\]\n]*\][(\[])")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~])")
 _LINKABLE = re.compile(r"https?://[^\s<>()\\\x00-\x1f]+$", re.IGNORECASE)
 
@@ -122,6 +121,9 @@ def fenced(text: str, language: str = "") -> str:
 def settled(text: str) -> str:
     """Markdown that ends where it ends: open code blocks are closed, lines of HTML are text,
     pictures are links."""
+    # Without an address nothing is a picture, and "so it was![1]" keeps its mark. No pattern: one
+    # that looks for the end of the brackets takes minutes for a text of nothing but beginnings.
+    pictures = "](" in text or "]:" in text
     fence, lines = "", []
     for line in text.split("\n"):
         if fence:
@@ -130,7 +132,8 @@ def settled(text: str) -> str:
         elif opening := _opening(line):
             fence = opening
         else:
-            line = _PICTURE.sub("", _HTML.sub(r"\1\\\2", line))  # noqa: PLW2901
+            line = _HTML.sub(r"\1\\\2", line)  # noqa: PLW2901
+            line = line.replace("![", "[") if pictures else line  # noqa: PLW2901
         lines.append(line)
     return "\n".join([*lines, fence] if fence else lines)
 
