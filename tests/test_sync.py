@@ -1,11 +1,13 @@
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
-from palaver import TextDelta, sync
+import palaver
+from palaver import SessionMetadata, TextDelta, TurnCompleted, sync, tool
 from palaver.domain.errors import PalaverError, StoreError
-from palaver.testing import Pause, Say, ScriptedModel
+from palaver.testing import Call, Pause, Say, ScriptedModel
 
 
 def test_what_is_closed_says_so() -> None:
@@ -56,3 +58,47 @@ def test_closing_wakes_other_threads() -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert isinstance(told[-1], StoreError)
+
+
+@tool(effect="effect")
+async def send(to: str) -> str:
+    """Send a letter."""
+    return f"sent to {to}"
+
+
+def test_everything_that_async_has() -> None:
+    """Decisions, branches, forks, documents and blobs, one after another."""
+    lines: list[Any] = [[Call("send", {"to": "bob"})], "Sent.", "again", "edited", '{"a": 1}']
+    with sync.open(":memory:", model=ScriptedModel(lines), tools=[send]) as manager:
+        talk = manager.create(tags=["a"])
+        assert talk.tag("b") == ("a", "b")
+        talk.set_metadata(SessionMetadata("Letters"))
+        (call,) = talk.say("write").waiting
+        turn = talk.decide(call.id, approve=True)
+        assert isinstance(list(talk.follow(turn))[-1].event, TurnCompleted)
+        list(talk.follow(talk.regenerate()))
+        list(talk.follow(talk.edit(talk.messages[0].id, "else")))
+        assert [b.is_active for b in talk.branches()] == [True, False, False]
+        talk.undo()
+        talk.redo()
+        talk.switch(talk.branches()[1].head)
+        fork = manager.fork(talk.id)
+        assert [m.text for m in fork.messages] == [m.text for m in talk.messages]
+        assert list(fork.stream("shape", output={"type": "object"}))
+        (report,) = manager.import_conversations(manager.export(talk.id, "jsonl"))
+        assert manager.open(report.conversation).messages[0].text == talk.messages[0].text
+        blob = manager.attach(b"hello", name="a.txt").blob
+        assert blob is not None
+        assert manager.read_blob(blob) == b"hello"
+
+
+def test_methods_are_the_async_ones() -> None:
+    """What a conversation and a manager can do, they can do without `async`; the rest is named."""
+    hooks = {"start", "states", "archive", "name", "pin", "at", "diff", "redact"}
+    assert _public(palaver.Conversation) - _public(sync.Conversation) <= hooks
+    hooks = {"aclose", "use", "subscribe", "store", "streams", "recover", "purge", "collect_blobs"}
+    assert _public(palaver.ConversationManager) - _public(sync.ConversationManager) <= hooks
+
+
+def _public(kind: type) -> set[str]:
+    return {name for name in vars(kind) if not name.startswith("_")}

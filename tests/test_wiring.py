@@ -4,6 +4,8 @@ import pytest
 
 import palaver
 from palaver.domain.errors import ConfigurationError
+from palaver.store.blobs import MemoryBlobStore
+from palaver.store.memory import MemoryStore
 from palaver.testing import ScriptedModel, ToldClock
 from palaver.wiring import Environment, Models, read_environment
 
@@ -48,6 +50,12 @@ def test_settings_come_from_the_file(tmp_path: Path) -> None:
         "[settings.clocks]\nturn = 1",
         "[settings.clocks]\nturn_s = 'long'",
         "not toml",
+        "settings = 3",
+        "model = 3",
+        "folders = 3",
+        "folders = [3]",
+        "log_level = ['info']",
+        "[settings]\nclocks = 3",
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, toml: str) -> None:
@@ -146,3 +154,40 @@ async def test_a_folder_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         async with palaver.open(tmp_path, model=ScriptedModel()):
             pass
+
+
+def test_one_folder_is_one_folder(tmp_path: Path) -> None:
+    """A text is a path, not a list of letters."""
+    assert environment(tmp_path, 'folders = "docs"').folders == (Path("docs"),)
+    assert environment(tmp_path, 'folders = ["a", "b"]').folders == (Path("a"), Path("b"))
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """With its place."""
+    (tmp_path / "palaver.toml").write_bytes(b'model = "\xff"')
+    with pytest.raises(ConfigurationError, match=r"palaver\.toml"):
+        read_environment({"PALAVER_HOME": str(tmp_path)})
+
+
+def test_the_data_folder_may_be_named_from_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`~` is expanded before the file in the folder is looked for."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "palaver.toml").write_text('system = "found"')
+    found = read_environment({"PALAVER_HOME": "~/x"})
+    assert (found.home, found.system) == (tmp_path / "x", "found")
+
+
+async def test_a_given_store_stays_open() -> None:
+    """Whoever opened it closes it; what was said is there for the next manager."""
+    store, blobs = MemoryStore(), MemoryBlobStore()
+    for expected in (1, 2):
+        async with palaver.open(model=ScriptedModel(["ok"]), store=store, blobs=blobs) as manager:
+            await (await manager.create()).say("hi")
+            assert len((await manager.list()).items) == expected
+    async with palaver.open(model=ScriptedModel(), store=store, blobs=blobs) as manager:
+        conversation = await manager.find("last")
+    with pytest.raises(palaver.StoreError):
+        await conversation.say("after the end")

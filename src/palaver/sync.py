@@ -17,16 +17,20 @@ from typing import Any, TypeVar
 
 from palaver import wiring
 from palaver.domain.errors import StoreError
+from palaver.domain.ids import TurnId
 from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
-from palaver.domain.values import UserPreferences
+from palaver.domain.values import SessionMetadata, UserPreferences
+from palaver.service.branching import Branch
 from palaver.service.conversation import Conversation as AsyncConversation
 from palaver.service.conversation import OnBusy
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
 from palaver.service.reply import Reply
+from palaver.service.transfer import ExportFormat, ImportReport
 from palaver.store.base import Page, SearchHit
+from palaver.streams.session import Numbered
 from palaver.tools.manager import ToolManager
 
 T = TypeVar("T")
@@ -115,10 +119,14 @@ class Conversation:
         *,
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
+        output: Any = None,
     ) -> Iterator[StreamEvent]:
         """Say something and follow the answer, event by event."""
-        events = self._wrapped.stream(said, on_busy=on_busy, idempotency_key=idempotency_key)
-        return self._loop.iterate(events)
+        return self._loop.iterate(
+            self._wrapped.stream(
+                said, on_busy=on_busy, idempotency_key=idempotency_key, output=output
+            )
+        )
 
     def say(
         self,
@@ -133,9 +141,19 @@ class Conversation:
             self._wrapped.say(said, on_busy=on_busy, idempotency_key=idempotency_key, output=output)
         )
 
-    def resume(self, decisions: dict[str, bool]) -> Reply:
+    def resume(self, decisions: dict[str, bool], *, output: Any = None) -> Reply:
         """Decide all waiting calls and return the rest of the answer."""
-        return self._loop.run(self._wrapped.resume(decisions))
+        return self._loop.run(self._wrapped.resume(decisions, output=output))
+
+    def decide(self, call_id: str, *, approve: bool, note: str = "") -> TurnId:
+        """Allow or refuse a call that waits. After the last one the turn goes on by itself;
+        `follow` shows how."""
+        work = self._wrapped.decide(call_id, approve=approve, note=note)
+        return self._loop.run(work).turn
+
+    def follow(self, turn: str, *, after: int = 0) -> Iterator[Numbered]:
+        """The numbered events of a turn behind `after`, to its end."""
+        return self._loop.iterate(self._wrapped.follow(turn, after=after))
 
     def cancel(self) -> None:
         """End the open turn; what came is kept. May be called from another thread."""
@@ -148,6 +166,38 @@ class Conversation:
     def set_title(self, title: str) -> None:
         """Name the conversation."""
         self._loop.run(self._wrapped.set_title(title))
+
+    def set_metadata(self, metadata: SessionMetadata) -> None:
+        """Replace title, tags and custom fields, all of them."""
+        self._loop.run(self._wrapped.set_metadata(metadata))
+
+    def tag(self, *tags: str, remove: bool = False) -> tuple[str, ...]:
+        """Add tags, or remove them; returns the ones that it has then."""
+        return self._loop.run(self._wrapped.tag(*tags, remove=remove))
+
+    def undo(self) -> Message:
+        """Go back before the last user message, which is returned."""
+        return self._loop.run(self._wrapped.undo())
+
+    def redo(self) -> None:
+        """Take the last undo back."""
+        self._loop.run(self._wrapped.redo())
+
+    def edit(self, message: str, said: MessageInput, *, output: Any = None) -> TurnId:
+        """Say something else in place of an earlier user message; `follow` shows the answer."""
+        return self._loop.run(self._wrapped.edit(message, said, output=output)).turn
+
+    def regenerate(self, message: str | None = None, *, output: Any = None) -> TurnId:
+        """Answer a user message again (None: the last one); `follow` shows the answer."""
+        return self._loop.run(self._wrapped.regenerate(message, output=output)).turn
+
+    def switch(self, message: str) -> None:
+        """Go on with the branch that `message` lies on, at its end."""
+        self._loop.run(self._wrapped.switch(message))
+
+    def branches(self) -> tuple[Branch, ...]:
+        """All branches by their last message, the active one first."""
+        return self._wrapped.branches()
 
 
 class ConversationManager:
@@ -193,6 +243,24 @@ class ConversationManager:
     def delete(self, conversation: str) -> None:
         """Erase a conversation."""
         self._loop.run(self._wrapped.delete(conversation))
+
+    def read_blob(self, blob: str) -> bytes:
+        """The bytes of a blob: an attachment, or a tool's full output."""
+        return self._loop.run(self._wrapped.read_blob(blob))
+
+    def fork(self, conversation: str, *, at: str | None = None) -> Conversation:
+        """A new conversation that shares this one's history up to message `at` (None: all)."""
+        return Conversation(self._loop, self._loop.run(self._wrapped.fork(conversation, at=at)))
+
+    def export(self, conversation: str, format: ExportFormat = "markdown") -> bytes:
+        """A conversation as a document; see `palaver.ConversationManager.export`."""
+        return self._loop.run(self._wrapped.export(conversation, format))
+
+    def import_conversations(
+        self, data: bytes, *, name: str = "", format: str | None = None
+    ) -> tuple[ImportReport, ...]:
+        """Store every conversation that a file holds."""
+        return self._loop.run(self._wrapped.import_conversations(data, name=name, format=format))
 
 
 @contextmanager

@@ -63,26 +63,24 @@ class Environment(msgspec.Struct, frozen=True):
 def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     """The environment as it is. Raises ConfigurationError for a setting that makes no sense."""
     env = os.environ if variables is None else variables
-    home = Path(env["PALAVER_HOME"]) if env.get("PALAVER_HOME") else _default_home()
+    home = Path(env["PALAVER_HOME"]).expanduser() if env.get("PALAVER_HOME") else _default_home()
     config_file, config = _read_config(env, home)
     keys = {p: env[v].strip() for p, v in KEYS.items() if env.get(v, "").strip()}
     addresses = {p: env[v].strip() for p, v in ADDRESSES.items() if env.get(v, "").strip()}
-    chosen = env.get("PALAVER_MODEL", "").strip() or str(config.get("model", ""))
-    folders = (
-        env.get("PALAVER_FOLDERS", "").split(os.pathsep)
-        if env.get("PALAVER_FOLDERS")
-        else (config.get("folders", ["."]))
-    )
+    chosen = env.get("PALAVER_MODEL", "").strip() or config.model
+    named = env.get("PALAVER_FOLDERS", "")
+    inside = (config.folders,) if isinstance(config.folders, str) else config.folders
+    folders = named.split(os.pathsep) if named else inside
     return Environment(
-        home=home.expanduser(),
+        home=home,
         model=chosen or default_model(keys),
-        system=str(config.get("system", "")),
+        system=config.system,
         folders=tuple(Path(f).expanduser() for f in folders),
-        log=_home_in(env.get("PALAVER_LOG", "") or str(config.get("log", ""))),
-        log_level=env.get("PALAVER_LOG_LEVEL", "") or str(config.get("log_level", "info")),
+        log=_home_in(env.get("PALAVER_LOG", "") or config.log),
+        log_level=env.get("PALAVER_LOG_LEVEL", "") or config.log_level,
         keys=keys,
         addresses=addresses,
-        settings=_settings(config.get("settings", {})),
+        settings=_settings(config.settings),
         config_file=config_file,
     )
 
@@ -102,24 +100,33 @@ def _default_home() -> Path:
     return Path(platformdirs.user_data_dir("palaver", appauthor=False))
 
 
-def _read_config(env: Mapping[str, str], home: Path) -> tuple[Path | None, dict[str, Any]]:
+class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
+    """What `palaver.toml` may hold."""
+
+    model: str = ""
+    system: str = ""
+    folders: str | tuple[str, ...] = (".",)
+    log: str = ""
+    log_level: str = "info"
+    settings: dict[str, Any] = {}
+
+
+def _read_config(env: Mapping[str, str], home: Path) -> tuple[Path | None, ConfigFile]:
     named = env.get("PALAVER_CONFIG")
-    places = [Path(named)] if named else [Path("palaver.toml"), home / "palaver.toml"]
+    places = [Path(named).expanduser()] if named else [Path("palaver.toml"), home / "palaver.toml"]
     for place in places:
         try:
             with place.open("rb") as file:
-                config = tomllib.load(file)
+                return place, msgspec.convert(tomllib.load(file), ConfigFile)
         except FileNotFoundError:
             continue
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"cannot read {place}: {error}") from error
-        unknown = config.keys() - {"model", "system", "folders", "log", "log_level", "settings"}
-        if unknown:
-            raise ConfigurationError(f"{place} has an unknown entry {min(unknown)!r}")
-        return place, config
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"{place}: {error}") from error
     if named:
         raise ConfigurationError(f"there is no file {named} (PALAVER_CONFIG)")
-    return None, {}
+    return None, ConfigFile()
 
 
 def _settings(table: Mapping[str, Any]) -> Settings:
@@ -286,7 +293,10 @@ async def open(
     (inside `folders`), fetch and search. LangChain's chat models and tools are taken as they are.
     Turns that a dead process left open are ended first.
 
-    Raises ConfigurationError, InvalidInput and StoreError; then nothing stays open.
+    A `store` that is given here stays open at the end: whoever opened it closes it.
+
+    Raises ConfigurationError, InvalidInput and StoreError; then nothing that was opened here stays
+    open.
     """
     found = environment or read_environment()
     if settings is not None:
@@ -299,8 +309,10 @@ async def open(
         models = Models(found, default=model or found.model)
         closing.push_async_callback(models.aclose)
         models(models.default)  # a wrong name or a missing key is said now, not at a message
+        is_own = store is None
         store, blobs = await _stores(path, found, store, blobs, clock)
-        closing.push_async_callback(store.close)
+        if is_own:
+            closing.push_async_callback(store.close)
         manager = ConversationManager(
             store=store,
             blobs=blobs,
@@ -313,6 +325,7 @@ async def open(
             scope=scope,
             defaults=defaults,
             middleware=middleware,
+            owns_store=is_own,
         )
         closing.push_async_callback(manager.aclose)
         _register(manager, tools, builtin_tools, folders, found)

@@ -54,6 +54,7 @@ class ConversationManager:
         scope: Scope = _SCOPE,
         defaults: UserPreferences = _DEFAULTS,
         middleware: Sequence[StateMiddleware] = (),
+        owns_store: bool = True,
     ) -> None:
         self._store, self._blobs, self._scope = store, blobs, scope
         self._settings, self._defaults = settings, defaults
@@ -63,6 +64,7 @@ class ConversationManager:
         self._recent: OrderedDict[str, StateManager] = OrderedDict()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock
+        self._owns_store = owns_store
         self.tools = tools
         self.store = store
         self._runner = TurnRunner(
@@ -285,9 +287,10 @@ class ConversationManager:
         return await self._runner.ending.recover()
 
     async def aclose(self) -> None:
-        """Cancel running turns, keep what they said, and close the store."""
+        """Cancel running turns, keep what they said, and close the store if it is one's own."""
         await self._runner.aclose()
-        await self._store.close()
+        if self._owns_store:
+            await self._store.close()
 
     # Handles.
 
