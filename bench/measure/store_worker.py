@@ -52,7 +52,7 @@ class StoreWorker:
             facts: list[Event] = []
             for _ in range(min(BATCH, until - self._turns)):
                 turn, question = TurnId(new_id("turn")), self._message("user", 300)
-                facts += [*turn_facts(question, turn), *self._answer(turn)]
+                facts += [*turn_facts(question, turn, None), *self._answer(turn)]
                 self._turns += 1
             self._seq = (await self._append(facts)).last
         return {}

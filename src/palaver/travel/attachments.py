@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 from palaver.domain.ids import BlobId
 from palaver.domain.messages import File, Image
+from palaver.domain.pictures import picture_size, picture_type
 
 ReadBlob: TypeAlias = Callable[[BlobId], bytes | None]
 """Bytes of a blob that the caller has read before; None when they are gone."""
-PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 MAX_DATA_URL = 64 * 1024 * 1024
 """Characters of one data URL; more than any provider takes."""
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.\"-]+)*?(;base64)?,", re.ASCII)
@@ -21,19 +21,6 @@ _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.\"-]+)*?(;base64)?,",
 def blob_id(data: bytes) -> BlobId:
     """The name that the store gives these bytes."""
     return BlobId(f"sha256:{hashlib.sha256(data).hexdigest()}")
-
-
-def picture_type(data: bytes) -> str:
-    """The media type by the first bytes, or nothing when they are no picture that is shown."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return ""
 
 
 def data_url(media_type: str, data: bytes) -> str:
@@ -57,5 +44,6 @@ def from_data_url(url: str) -> tuple[str, bytes] | None:
 def described(data: bytes, *, media_type: str = "", name: str = "") -> Image | File:
     """The block for these bytes: an Image for what providers take as a picture, else a File."""
     if kind := picture_type(data):
-        return Image(kind, blob_id(data), name=name)
+        width, height = picture_size(data)
+        return Image(kind, blob_id(data), name=name, width=width, height=height)
     return File(media_type or "application/octet-stream", blob_id(data), name=name, size=len(data))

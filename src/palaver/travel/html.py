@@ -17,8 +17,9 @@ from palaver.domain.messages import (
     ToolCall,
     Unknown,
 )
+from palaver.domain.pictures import picture_type
 from palaver.domain.state import ConversationState
-from palaver.travel.attachments import ReadBlob, data_url, picture_type
+from palaver.travel.attachments import ReadBlob, data_url
 from palaver.travel.html_page import page
 from palaver.travel.html_text import linked, plain, rendered
 from palaver.travel.transcript import (
@@ -37,6 +38,8 @@ MAX_PICTURE = 8 * 1024 * 1024
 """Bytes of a picture within the page; a bigger one is named only."""
 MAX_PICTURES = 64 * 1024 * 1024
 """Bytes of all pictures of a page."""
+_SYSTEM = 800
+"""Characters of instructions above which they are folded: people look for what was said."""
 _TOLD = 60
 """Characters of a call's arguments beside its name."""
 
@@ -98,7 +101,9 @@ class _Writer:
     def _part(self, part: Part, role: Role) -> str:
         match part:
             case Text(text=text):
-                return _said(text, breaks=role is not Role.ASSISTANT)
+                said = _said(text, breaks=role is not Role.ASSISTANT)
+                long = role is Role.SYSTEM and len(text) > _SYSTEM
+                return _folded(f"{len(text):,} characters", said) if long else said
             case Refusal(text=text):
                 return f'<p class="note">The model declined.</p>\n{_said(text)}'
             case Reasoning(text=text):
@@ -161,9 +166,13 @@ def _said(text: str, *, breaks: bool = False) -> str:
 
 
 def _thought(text: str) -> str:
+    return _folded("Reasoning", _said(text))
+
+
+def _folded(summary: str, inside: str) -> str:
     return (
-        '<details class="thought"><summary lang="en" dir="ltr">Reasoning</summary>\n'
-        f'<div class="inside said">{rendered(text)}</div></details>'
+        f'<details class="thought"><summary lang="en" dir="ltr">{summary}</summary>\n'
+        f'<div class="inside">{inside}</div></details>'
     )
 
 

@@ -23,8 +23,9 @@ from palaver.domain.messages import (
     ToolCall,
     Unknown,
 )
+from palaver.domain.pictures import picture_type
 from palaver.domain.state import ConversationState
-from palaver.travel.attachments import ReadBlob, data_url, picture_type
+from palaver.travel.attachments import ReadBlob, data_url
 from palaver.travel.openai_reader import NAME, read, sniff
 from palaver.travel.transcript import attached
 
