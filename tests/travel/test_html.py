@@ -245,6 +245,15 @@ def test_every_message_has_an_anchor_a_direction_and_a_language() -> None:
     assert ("li", {}) in seen.tags
 
 
+def test_a_speaker_who_goes_on_is_named_once() -> None:
+    """Between calls the name is hidden from the eye only; another model is named."""
+    by = [Message(Role.ASSISTANT, (Text("x"),), model=model) for model in "aab"]
+    seen = inert(html.write(state_of(Message.user("?"), *by), blobs=nothing))
+    classes = [a["class"] for tag, a in seen.tags if tag == "article"]
+    assert classes == ["user", "assistant", "assistant on", "assistant"]
+    assert sum(tag == "h2" for tag, _ in seen.tags) == 4
+
+
 def test_a_cut_answer_says_so() -> None:
     """The note stands behind what had come."""
     message = Message(Role.ASSISTANT, (Text("It is"),), flags=(Flag.PARTIAL,))
@@ -257,6 +266,14 @@ def test_thinking_is_folded_or_left_out() -> None:
     state = state_of(Message(Role.ASSISTANT, (Reasoning("Hm."), Text("Yes"))))
     assert '<details class="thought">' in html.write(state, blobs=nothing)
     assert "Hm." not in html.write(state, blobs=nothing, reasoning=False)
+
+
+def test_long_instructions_are_folded() -> None:
+    """The conversation begins on the first screen; the instructions are one key away."""
+    page = html.write(state_of(Message.user("Hi"), system="Be brief. " * 200), blobs=nothing)
+    assert '<summary lang="en" dir="ltr">Instructions, 2,000 characters</summary>' in page
+    assert page.count("Be brief.") == 200
+    assert "<details" not in html.write(state_of(system="Be brief."), blobs=nothing)
 
 
 def test_very_long_text_is_shown_as_it_is() -> None:

@@ -48,7 +48,12 @@ def write(state: ConversationState, *, blobs: ReadBlob, reasoning: bool = True) 
     """The path of the conversation as an HTML document; `reasoning` shows what the model thought,
     folded. Pictures are within the page, up to `MAX_PICTURES`."""
     writer = _Writer(blobs, state.preferences.language, reasoning)
-    articles = [writer.article(number, entry) for number, entry in _numbered(state)]
+    said = _said_in(state)
+    before: tuple[Entry | None, ...] = (None, *said)
+    articles = [
+        writer.article(number, entry, goes_on=last is not None and _same(last, entry))
+        for number, (last, entry) in enumerate(zip(before, said, strict=False), 1)
+    ]
     count = len(articles)
     return page(
         title=title(state),
@@ -58,11 +63,16 @@ def write(state: ConversationState, *, blobs: ReadBlob, reasoning: bool = True) 
     )
 
 
-def _numbered(state: ConversationState) -> "list[tuple[int, Entry]]":
+def _said_in(state: ConversationState) -> list[Entry]:
     said = list(entries(state.messages))
     if state.preferences.system:
         said.insert(0, Entry(Role.SYSTEM, (Text(state.preferences.system),)))
-    return list(enumerate(said, 1))
+    return said
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    """Whether one speaker goes on, as the model does between calls."""
+    return one.role is other.role is Role.ASSISTANT and one.model == other.model
 
 
 def _header(state: ConversationState) -> str:
@@ -82,14 +92,16 @@ class _Writer:
         self._blobs, self._language, self._reasoning = blobs, language, reasoning
         self._room = MAX_PICTURES
 
-    def article(self, number: int, entry: Entry) -> str:
-        """One message with an anchor of its own."""
+    def article(self, number: int, entry: Entry, *, goes_on: bool) -> str:
+        """One message with an anchor of its own; where its speaker goes on, the name is not shown
+        again but still read out."""
         # An empty `lang` says that the language is not known; the page's own is English.
         language = self._language if entry.role is Role.ASSISTANT else ""
         inside = "\n".join(text for part in entry.parts if (text := self._part(part, entry.role)))
         name = NAMES[entry.role]
+        kind = f"{entry.role} on" if goes_on else str(entry.role)
         return (
-            f'<article id="m{number}" class="{entry.role}" aria-labelledby="m{number}-who">\n'
+            f'<article id="m{number}" class="{kind}" aria-labelledby="m{number}-who">\n'
             f'<div class="who"><h2 id="m{number}-who">{name}</h2>'
             f"{f'<span>{escape(entry.model)}</span>' if entry.model else ''}"
             f'<a href="#m{number}" aria-label="Link to message {number}">{number}</a></div>\n'
@@ -103,7 +115,7 @@ class _Writer:
             case Text(text=text):
                 said = _said(text, breaks=role is not Role.ASSISTANT)
                 long = role is Role.SYSTEM and len(text) > _SYSTEM
-                return _folded(f"{len(text):,} characters", said) if long else said
+                return _folded(f"Instructions, {len(text):,} characters", said) if long else said
             case Refusal(text=text):
                 return f'<p class="note">The model declined.</p>\n{_said(text)}'
             case Reasoning(text=text):

@@ -48,6 +48,10 @@ h2 { margin: 0; font-size: .9375rem; }
 .who a { margin-inline-start: auto; padding-inline-start: 1em; color: var(--faint);
   text-decoration: none; }
 .who a:hover { text-decoration: underline; }
+article > div > details:last-child { margin-bottom: .25rem; }
+article.on { margin-top: -1.25rem; }
+.on > .who:not(:focus-within) { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }
 .note { margin: .6rem 0; padding: .35rem .7rem; border-radius: .3rem; width: fit-content;
   background: var(--warn-ground); color: var(--warn); font-size: .875rem; }
 .said > :first-child { margin-top: 0; }

@@ -16,7 +16,8 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 MAX_RENDERED = 100_000
-"""Characters of one block beyond which it is shown as it is: the worst text of that length takes some seconds."""
+"""Characters of one block beyond which it is shown as it is; the worst of that length takes some
+seconds to render."""
 _SAFE = re.compile(r"(https?://|mailto:)[^\x00-\x20]*$", re.IGNORECASE)
 _LOWERED = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6", "h6": "h6"}
 _REL = "noopener noreferrer nofollow"
