@@ -113,6 +113,22 @@ def test_chat_continues(palaver: Palaver, here: Out) -> None:
     assert only["preview"] == "2+2"
 
 
+def test_piped_chat_branches(palaver: Palaver, tmp_path: Path) -> None:
+    """In a pipe /edit takes the next line, /open takes a number of the list that it prints."""
+    lines = ["1+1", "/edit", "2+2", "/branch", "/branch 1", "/undo", "/redo", "/retry", "/pin -1"]
+    lines += ["/show", "/fork", "/open", "/open 2", f"/export {tmp_path}/out.html", "/edit 9"]
+    done = palaver("chat", stdin="\n".join(lines))
+    told = ["1+1 = 2", "replaces 1: 1+1", "2+2 = 4", "* └─ [2] 1-3 you: 2+2"]
+    told += ["now on branch 1 of 2", "taken back: 1+1", "now on branch 1 of 2", "1+1 = 2"]
+    told += ["3  assistant: 1+1 = 2", "── 3 Model (offline, pinned", "in a fork; /open", "\n1  "]
+    told += ["say /open with a number", "continuing", "written to"]
+    at = 0
+    for text in told:
+        at = done.stdout.index(text, at) + len(text)
+    assert "there is no message 9" in done.stderr
+    assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
+
+
 def test_open_last_is_another_one(palaver: Palaver) -> None:
     """Within a chat, `/open last` goes back to the conversation before."""
     done = palaver("chat", stdin="1+1\n/new\n2+2\n/open last\n/cost\n/open last\n")
@@ -292,8 +308,9 @@ def test_what_was_said_can_be_found(here: Out) -> None:
     assert first["conversation"] == name
     assert here("search", "unheard")[0] == exits.FAILED
     assert here("export", "last")[1].startswith("# what is 17")
-    head, *facts = map(json.loads, here("export", "last", "--format", "jsonl")[1].splitlines())
+    head, *facts, end = map(json.loads, here("export", "last", "--format", "jsonl")[1].splitlines())
     assert head["conversation"] == name
+    assert end["end"]["facts"] == len(facts)
     assert [fact["seq"] for fact in facts] == list(range(1, len(facts) + 1))
     assert here("delete", "last")[0] == exits.USAGE
     assert here("delete", name[-6:], "--yes")[0] == exits.OK

@@ -206,3 +206,64 @@ def test_what_is_typed_during_a_command_is_a_line_of_its_own(tmp_path: Path) -> 
         person.sees("title: One", "title: Two", "title: Two", "›")
         person.type("\x04")
         assert person.leaves() == exits.OK
+
+
+def test_branches_in_a_chat(tmp_path: Path) -> None:
+    """/edit opens the old text in the input line, Ctrl-C leaves it as it was; /retry, /undo,
+    /redo, /branch and /fork lead where they say."""
+    with chat(tmp_path) as person:
+        person.sees("›")
+        person.type("apples\r")
+        person.sees("You said: apples", "›")
+        person.type("/edit\r")
+        person.sees("replaces 1: apples", "› apples", "editing")
+        person.type("\x03pears\r")
+        person.sees("You said: pears", "›")
+        person.type("/edit 1\r")
+        person.sees("replaces 1: apples", "› apples", "editing")
+        person.type(" and plums\r")
+        person.sees("You said: apples and plums", "›")
+        person.type("/branch\r")
+        person.sees("[1] 1-4 you: apples", "[2] 1-2 you: apples and plums", "›")
+        person.type("/branch 1\r")
+        person.sees("now on branch 1 of 2: You said: pears", "›")
+        person.type("/undo\r")
+        person.sees("taken back: pears", "›")
+        person.type("/redo\r")
+        person.sees("now on branch 1 of 2: You said: pears", "›")
+        person.type("/retry\r")
+        person.sees("You said: pears", "›")
+        person.type("/fork 2\r")
+        person.sees("in a fork; /open", "You said: apples", "›")
+        person.type("\x04")
+        assert person.leaves() == exits.OK
+
+
+def test_a_conversation_is_picked(tmp_path: Path) -> None:
+    """/open without a name shows a list that typing narrows; Esc leaves, Enter opens. An undo of
+    everything loses nothing."""
+    db = str(tmp_path / "chat.db")
+    with chat(tmp_path, "--db", db) as person:
+        person.sees("›")
+        person.type("apples\r")
+        person.sees("You said: apples", "›")
+        person.type("/undo\r")
+        person.sees("before the first message", "›")
+        person.type("/new\r")
+        person.sees("a new conversation", "›")
+        person.type("pears\r")
+        person.sees("You said: pears", "›")
+        person.type("/open\r")
+        person.sees("find:", "pears", "apples", "Esc leaves")
+        person.type("\x1b")
+        person.sees("›")
+        person.type("/open\r")
+        person.sees("Esc leaves")
+        person.type("appl")
+        person.sees("appl", "1 conversation")
+        person.type("\r")
+        person.sees("continuing", "›")
+        person.type("/redo\r")
+        person.sees("now: You said: apples", "›")
+        person.type("\x04")
+        assert person.leaves() == exits.OK
