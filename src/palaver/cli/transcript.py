@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 
 from palaver.cli.numbering import Place, alternatives, numbered, ordered_leaves
+from palaver.cli.safe import one_line
+from palaver.cli.tables import terminal_width
 from palaver.cli.words import arguments_line, result_lines
 from palaver.domain.messages import (
     File,
@@ -87,7 +89,10 @@ def _call(call: ToolCall, result: ToolResult | None) -> str:
     if result is not None:
         [told] = result_lines(result, width=FOLDED, lines=1)[:1]
         told = f"failed: {told}" if result.failed else told
-    return f"· {call.name} {arguments_line(call.arguments, FOLDED)} → {told}"
+    width = terminal_width()
+    arguments = arguments_line(call.arguments, FOLDED if width is None else max(20, width // 2))
+    line = f"· {call.name} {arguments} → {told}"
+    return line if width is None else one_line(line, width)
 
 
 def _full_call(call: ToolCall, result: ToolResult | None) -> str:
