@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import palaver
-from palaver import Conversation, ConversationManager, InvalidInput, NotFound
+from palaver import Conversation, ConversationManager, InvalidInput, NotFound, Role
 from palaver.domain.redaction import ERASED
 from palaver.providers.base import ModelRequest
 from palaver.store.blobs import MemoryBlobStore
@@ -46,6 +46,14 @@ class Tree:
         self.ids: dict[str, list[str]] = {}
         self.head = ""
         self.undone: list[str] = []
+        self.questions: set[str] = set()
+
+    def before_last_question(self) -> list[str]:
+        """The line up to the last question, without it."""
+        line = self.line()
+        while line and line[-1] not in self.questions:
+            line = line[:-1]
+        return line[:-1]
 
     def line(self) -> list[str]:
         return [] if not self.head else self.ids[self.head]
@@ -72,6 +80,8 @@ class World:
         tree = self.trees[conversation.id]
         for message in conversation.messages[len(tree.line()) :]:
             tree.grow(message.id)
+            if message.role is Role.USER:
+                tree.questions.add(message.id)
             self.names[message.id] = message.text
 
     async def act(self, operation: str, choice: int) -> None:
@@ -96,7 +106,7 @@ class World:
         self.learn(conversation)
 
     async def edit(self, conversation: Conversation, tree: Tree, choice: int) -> None:
-        questions = [i for i in tree.ids if self.names[i].startswith("question")]
+        questions = [i for i in tree.ids if i in tree.questions]
         if not questions:
             return
         chosen = questions[choice % len(questions)]
@@ -115,7 +125,7 @@ class World:
             return
         session = await conversation.regenerate()
         await session.ended()
-        tree.head = tree.line()[-2]
+        tree.head = tree.line()[len(tree.before_last_question())]
         tree.undone.clear()
         self.learn(conversation)
 
@@ -126,8 +136,8 @@ class World:
             return
         await conversation.undo()
         tree.undone.append(tree.head)
-        line = tree.line()
-        tree.head = line[-3] if len(line) > 2 else ""
+        before = tree.before_last_question()
+        tree.head = before[-1] if before else ""
 
     async def redo(self, conversation: Conversation, tree: Tree, choice: int) -> None:
         if not tree.undone:
@@ -153,6 +163,7 @@ class World:
         made = await self.manager.fork(conversation.id, at=at)
         copy = self.trees[made.id] = Tree()
         copy.ids, copy.head = dict(tree.ids), at or tree.head
+        copy.questions = set(tree.questions)
         copy.undone = list(tree.undone) if at in (None, tree.head) else []
 
     async def travel(self, conversation: Conversation, tree: Tree, choice: int) -> None:
