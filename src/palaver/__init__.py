@@ -100,6 +100,9 @@ if TYPE_CHECKING:
         AttemptStarted as AttemptStarted,
     )
     from palaver.domain.stream import (
+        HistoryAdapted as HistoryAdapted,
+    )
+    from palaver.domain.stream import (
         MessageCompleted as MessageCompleted,
     )
     from palaver.domain.stream import (
@@ -352,6 +355,7 @@ _PLACES = {
     ),
     "palaver.domain.stream": (
         "AttemptStarted",
+        "HistoryAdapted",
         "MessageCompleted",
         "ReasoningDelta",
         "RetryScheduled",

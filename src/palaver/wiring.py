@@ -23,11 +23,12 @@ from palaver.service.state import StateMiddleware
 from palaver.settings import Settings
 from palaver.store.base import BlobStore, ConversationStore
 from palaver.system import SystemClock
-from palaver.tools.definition import Tool
+from palaver.tools.definition import Keep, Tool
 from palaver.tools.manager import ToolManager
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
     from langchain_core.tools import BaseTool
 
 DEFAULT_MODELS = {"anthropic": "anthropic:claude-sonnet-4-5", "openai": "openai:gpt-5-mini"}
@@ -261,6 +262,16 @@ _MAKERS: dict[str, Callable[[str, str, str, Settings], Model]] = {
 }
 
 
+async def _taken_in(said: object, keep: Keep) -> object:
+    """A LangChain message as ours, its pictures and files in the blob store; all else as it is."""
+    if not any(c.__module__.startswith("langchain_core.messages") for c in type(said).__mro__):
+        return said
+    from palaver.langchain import from_langchain, stored
+
+    (message,) = await stored(from_langchain([cast("BaseMessage", said)]), keep)
+    return message
+
+
 def _price(model: str, usage: Any) -> float | None:
     from palaver.providers import catalogue
 
@@ -321,6 +332,7 @@ async def open(
             clock=clock,
             chance=random.random,
             price=_price,
+            take_in=_taken_in,
             settings=found.settings,
             scope=scope,
             defaults=defaults,

@@ -14,10 +14,11 @@ from palaver.cli.interrupts import Interrupts, run
 from palaver.cli.opening import Opened, Wanted, opened
 from palaver.cli.screen import PlainScreen, Screen, write_bytes
 from palaver.cli.turns import Approver, AskingApprover, DenyAll, TurnCarrier, allow_all
-from palaver.cli.words import ending, retrying
+from palaver.cli.words import adapted, ending, retrying
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import Text
 from palaver.domain.stream import (
+    HistoryAdapted,
     RetryScheduled,
     StreamEvent,
     Terminal,
@@ -211,6 +212,8 @@ class JsonScreen(PlainScreen):
     def show(self, event: StreamEvent) -> None:
         """Say what a person should know beside the events."""
         match event:
+            case HistoryAdapted():
+                self.notice(adapted(event))
             case RetryScheduled():
                 self.notice(retrying(event))
             case TurnCompleted() | TurnFailed() | TurnCancelled():

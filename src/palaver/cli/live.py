@@ -18,10 +18,11 @@ from rich.theme import Theme
 from palaver.cli.cards import Answer, Card, Glyphs, Item, Thinking
 from palaver.cli.painter import Painter, Piece
 from palaver.cli.safe import one_line, safe
-from palaver.cli.words import ending, retrying, seconds
+from palaver.cli.words import adapted, ending, retrying, seconds
 from palaver.domain.ids import CallId
 from palaver.domain.stream import (
     AttemptStarted,
+    HistoryAdapted,
     MessageCompleted,
     ReasoningDelta,
     RetryScheduled,
@@ -94,6 +95,8 @@ class LiveScreen:
                 self._current(Thinking).add(text)
             case MessageCompleted():
                 self._close_text()
+            case HistoryAdapted():
+                self.notice(adapted(event))
             case RetryScheduled():
                 self.notice(retrying(event))
                 self._wait("waiting ")

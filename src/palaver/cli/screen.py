@@ -4,10 +4,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol, TextIO
 
 from palaver.cli.safe import one_line, safe
-from palaver.cli.words import arguments_line, ending, result_lines, retrying, seconds
+from palaver.cli.words import adapted, arguments_line, ending, result_lines, retrying, seconds
 from palaver.domain.stream import (
     TERMINAL,
     AttemptStarted,
+    HistoryAdapted,
     RetryScheduled,
     StreamEvent,
     TextDelta,
@@ -62,6 +63,8 @@ class PlainScreen:
                 [line] = result_lines(result, width=NOTICE_COLUMNS, lines=1)[:1]
                 failed = "failed: " if result.failed else ""
                 self.notice(f"  {one_line(name, 64)} ({seconds(took)}): {failed}{line}")
+            case HistoryAdapted():
+                self.notice(adapted(event))
             case RetryScheduled():
                 self.notice(retrying(event))
             case TurnSuspended():

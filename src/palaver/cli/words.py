@@ -5,6 +5,7 @@ import msgspec
 from palaver.cli.safe import escaped, one_line, safe
 from palaver.domain.messages import StopReason, ToolResult
 from palaver.domain.stream import (
+    HistoryAdapted,
     RetryScheduled,
     Terminal,
     TurnCancelled,
@@ -28,6 +29,16 @@ CUTS = {
 def retrying(event: RetryScheduled) -> str:
     """Why the next attempt waits."""
     return f"retrying in {seconds(event.wait_s)}: {one_line(event.error.message, 200)}"
+
+
+def adapted(event: HistoryAdapted) -> str:
+    """What the new model is not sent."""
+    parts = []
+    if event.reasoning:
+        parts.append(f"{event.reasoning} blocks of another provider's reasoning")
+    if event.foreign:
+        parts.append(f"{event.foreign} blocks that only another provider knows")
+    return f"{one_line(event.model, 100)} is not sent {' and '.join(parts)}"
 
 
 def ending(event: Terminal, *, partial: bool) -> str:

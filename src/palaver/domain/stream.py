@@ -1,7 +1,7 @@
 """What a client is shown while a turn runs, in the order in which it happens.
 
     TurnStarted
-      ( AttemptStarted
+      ( HistoryAdapted?  AttemptStarted
           ( TextDelta | ReasoningDelta | ToolRequested | ToolArgumentsDelta
           | ToolStarted | ToolProgress | ToolFinished )*
           MessageCompleted?  UsageReported?  RetryScheduled?
@@ -49,6 +49,15 @@ class RetryScheduled(_Shown, frozen=True, gc=False, tag="attempt.retrying"):
     number: int
     wait_s: float
     error: ErrorInfo
+
+
+class HistoryAdapted(_Shown, frozen=True, gc=False, tag="history.adapted"):
+    """The conversation goes on with another provider, which is not sent these blocks of the others:
+    `reasoning`, which only its maker can read, and `foreign` ones, which only its maker knows."""
+
+    model: str
+    reasoning: int = 0
+    foreign: int = 0
 
 
 class TextDelta(_Shown, frozen=True, gc=False, tag="text.delta"):
@@ -158,6 +167,7 @@ StreamEvent: TypeAlias = (
     TurnStarted
     | AttemptStarted
     | RetryScheduled
+    | HistoryAdapted
     | TextDelta
     | ReasoningDelta
     | ToolRequested

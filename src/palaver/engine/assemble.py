@@ -1,6 +1,8 @@
 """From a conversation's state to the request that a model gets."""
 
+from palaver.domain.messages import Message, Reasoning, Role, Unknown
 from palaver.domain.state import ConversationState
+from palaver.domain.stream import HistoryAdapted
 from palaver.domain.values import GenerationSettings, OutputSchema
 from palaver.providers.base import BlobReader, ModelRequest, ToolSpec
 from palaver.tools.definition import ToolDefinition
@@ -12,6 +14,31 @@ def system_prompt(state: ConversationState) -> str:
     if state.preferences.language:
         parts.append(f"Answer in the language with the tag {state.preferences.language}.")
     return "\n\n".join(part for part in parts if part)
+
+
+def left_out(state: ConversationState, model: str) -> HistoryAdapted | None:
+    """What `model` is not sent of a history that another provider's model has answered last."""
+    answer = last_answered(state)
+    if answer is None or _provider(answer.model) == _provider(model):
+        return None
+    reasoning = foreign = 0
+    for message in state.messages:
+        for block in message.content:
+            if isinstance(block, Reasoning | Unknown) and block.origin.split(".")[0] != (
+                _provider(model)
+            ):
+                reasoning += isinstance(block, Reasoning)
+                foreign += isinstance(block, Unknown)
+    return HistoryAdapted(model, reasoning, foreign) if reasoning or foreign else None
+
+
+def last_answered(state: ConversationState) -> Message | None:
+    """The newest assistant message."""
+    return next((m for m in reversed(state.messages) if m.role is Role.ASSISTANT), None)
+
+
+def _provider(model: str) -> str:
+    return model.removeprefix("langchain:").partition(":")[0]
 
 
 def tool_specs(definitions: tuple[ToolDefinition, ...]) -> tuple[ToolSpec, ...]:

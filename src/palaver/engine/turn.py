@@ -27,7 +27,7 @@ from palaver.domain.messages import Role, StopReason, ToolCall, ToolResult
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, ToolFinished, TurnStarted, TurnSuspended
 from palaver.domain.values import Effect, SuspendReason
-from palaver.engine.assemble import build_request, system_prompt, tool_specs
+from palaver.engine.assemble import build_request, left_out, system_prompt, tool_specs
 from palaver.engine.attempt import Attempt
 from palaver.engine.commits import STOPPED, Commits
 from palaver.engine.inbox import Progressed, Stop, ToolDone, Waited
@@ -92,6 +92,9 @@ class _Turn:
             yield await self._stop(refusal, None)
             return
         self._integrator = self._new_integrator()
+        adapted = left_out(state, self._ports.model.name)
+        if adapted is not None:
+            yield [adapted]
         request = self._request(state)
         tries, wait_s = 0, 0.0
         while True:

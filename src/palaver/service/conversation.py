@@ -160,7 +160,8 @@ class Conversation:
 
     async def _incoming(self, said: MessageInput) -> Message:
         limit = self._runner.settings.message_bytes
-        message = user_message(said, id=MessageId(new_id("msg")), limit_bytes=limit)
+        ours = await self._runner.taken_in(said)
+        message = user_message(ours, id=MessageId(new_id("msg")), limit_bytes=limit)
         await self._runner.check_blobs(message)
         return message
 

@@ -1,21 +1,33 @@
 """What comes in from people and programs, made storable or refused with a reason."""
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
 from palaver.domain.errors import InvalidInput
-from palaver.domain.ids import MessageId
+from palaver.domain.ids import BlobId, MessageId
 from palaver.domain.messages import Block, File, Flag, Image, Message, Role, Text
 from palaver.domain.text import clean
 
-MessageInput: TypeAlias = str | Block | Sequence[Block] | Message
-"""What may be said: text, blocks, or a whole user message."""
+
+class ForeignMessage(Protocol):
+    """A message of another library, such as LangChain's HumanMessage."""
+
+    @property
+    def type(self) -> str:
+        """Who speaks."""
+        ...
 
 
-def user_message(said: MessageInput, *, id: MessageId, limit_bytes: int) -> Message:
-    """The user message to store. Raises InvalidInput for what cannot be one."""
+MessageInput: TypeAlias = str | Block | Sequence[Block] | Message | ForeignMessage
+"""What may be said: text, blocks, a whole user message, or a LangChain one."""
+TakeIn: TypeAlias = Callable[[object, Callable[[bytes], Awaitable[BlobId]]], Awaitable[object]]
+"""Makes foreign messages ours; gets the way to the blob store. What it does not know it returns."""
+
+
+def user_message(said: object, *, id: MessageId, limit_bytes: int) -> Message:
+    """The user message to store, from a `MessageInput`. Raises InvalidInput for all else."""
     message = _as_message(said)
     if message.role is not Role.USER:
         raise InvalidInput(f"a {message.role} message cannot be sent; only user messages can")
@@ -32,14 +44,14 @@ def user_message(said: MessageInput, *, id: MessageId, limit_bytes: int) -> Mess
     return replace(message, content=content, id=id, flags=flags)
 
 
-def _as_message(said: MessageInput) -> Message:
+def _as_message(said: object) -> Message:
     if isinstance(said, str):
         return Message.user(said)
     if isinstance(said, Message):
         message = said
     else:
-        single = isinstance(said, Text | Image | File)
-        message = Message(Role.USER, (said,) if single else tuple(said))  # type: ignore[arg-type]
+        blocks = tuple(said) if isinstance(said, Iterable) else (said,)
+        message = Message(Role.USER, blocks)
     for block in message.content:
         if not isinstance(block, Text | Image | File):
             raise InvalidInput(f"a user message holds text, images and files, not {block!r}")

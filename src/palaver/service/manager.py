@@ -19,6 +19,7 @@ from palaver.providers.base import Model
 from palaver.service import branching, exports
 from palaver.service.conversation import Conversation
 from palaver.service.exports import Incoming
+from palaver.service.inbound import TakeIn
 from palaver.service.preferences import changed_preferences, clean_metadata
 from palaver.service.state import StateManager, StateMiddleware, StateSubscriber, load_state
 from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
@@ -50,6 +51,7 @@ class ConversationManager:
         clock: Clock,
         chance: Callable[[], float],
         price: Callable[[str, Usage], float | None],
+        take_in: TakeIn | None = None,
         settings: Settings = _SETTINGS,
         scope: Scope = _SCOPE,
         defaults: UserPreferences = _DEFAULTS,
@@ -77,6 +79,7 @@ class ConversationManager:
             clock=clock,
             chance=chance,
             price=price,
+            take_in=take_in,
             load=self._states_of,
             reload=self._reload,
         )

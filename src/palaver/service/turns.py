@@ -18,6 +18,7 @@ from palaver.providers.base import Model
 from palaver.service.actions import NameConversation
 from palaver.service.driver import TurnDriver
 from palaver.service.ending import TurnEnder
+from palaver.service.inbound import TakeIn
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.sessions import TurnSessions
 from palaver.service.state import StateManager
@@ -45,6 +46,7 @@ class TurnRunner:
         clock: Clock,
         chance: Callable[[], float],
         price: Callable[[str, Usage], float | None],
+        take_in: TakeIn | None,
         load: Callable[[TurnRecord], Awaitable[StateManager]],
         reload: Callable[[MessageId], Awaitable[None]],
     ) -> None:
@@ -54,6 +56,7 @@ class TurnRunner:
         self.settings, self.clock, self.tools = settings, clock, tools
         self._store, self._blobs, self._scope = store, blobs, scope
         self._model, self._chance, self._price = model, chance, price
+        self._take_in = take_in
         self._reload = reload
         self.window = ContextWindowManager()
         self.ending = TurnEnder(
@@ -183,6 +186,10 @@ class TurnRunner:
             await self._blobs.delete(self._scope, blob)
         facts = tuple(seq for seq, _ in planned.replaced)
         return RedactionReceipt(message, facts, planned.turns, gone, appended.at)
+
+    async def taken_in(self, said: object) -> object:
+        """What was said, in our terms where it is of another library."""
+        return said if self._take_in is None else await self._take_in(said, self._keep)
 
     async def check_blobs(self, message: Message) -> None:
         """Raise InvalidInput when the message refers to a blob that this tenant does not have."""
