@@ -19,6 +19,12 @@ import pytest
 from palaver.cli import exits
 
 SCRIPTED = Path(__file__).with_name("scripted_chat.py")
+AT_TERMINAL = """
+import fcntl, termios
+from palaver.cli.main import main
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C becomes a signal
+main()
+"""
 WAIT_S = 30.0
 CONTROL = re.compile(r"\x1b\][^\x07]*\x07|\x1b\[[0-9;?]*[a-zA-Z]|[\r\x07]")
 
@@ -68,13 +74,15 @@ class Person:
 
 
 @contextmanager
-def chat(home: Path, *arguments: str, **variables: str) -> Iterator[Person]:
-    """The scripted chat on a terminal of 100 × 30."""
+def chat(
+    home: Path, *arguments: str, program: tuple[str, ...] = (str(SCRIPTED),), **variables: str
+) -> Iterator[Person]:
+    """The scripted chat, or another program, on a terminal of 100 × 30."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PALAVER", "NO_COLOR"))}
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPTED), *arguments],
+        [sys.executable, *program, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -267,3 +275,19 @@ def test_a_conversation_is_picked(tmp_path: Path) -> None:
         person.sees("now: You said: apples", "›")
         person.type("\x04")
         assert person.leaves() == exits.OK
+
+
+@pytest.mark.parametrize(
+    "keys,code", [("\x03", exits.INTERRUPTED), ("\x04", exits.FAILED), ("y\r", exits.OK)]
+)
+def test_deleting_asks(tmp_path: Path, keys: str, code: int) -> None:
+    """Ctrl-C and Ctrl-D leave the question and the conversation alone; y deletes it."""
+    palaver = ("-c", AT_TERMINAL)
+    with chat(tmp_path, "ask", "hello", "--model", "offline", program=palaver) as person:
+        assert person.leaves() == exits.OK
+    with chat(tmp_path, "delete", "last", program=palaver) as person:
+        person.sees("2 messages for ever? [y/N]:")
+        person.type(keys)
+        assert person.leaves() == code
+    with chat(tmp_path, "list", program=palaver) as person:
+        person.sees("hello" if code else "no conversations yet")

@@ -21,15 +21,21 @@ UNITS_S = {"h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 LISTED = 20
 
 
-def confirmed(question: str, *, sure: bool) -> bool:
-    """Whether a person says yes. Raises InvalidInput where none can be asked."""
+async def confirmed(question: str, *, sure: bool) -> bool:
+    """Whether a person says yes. Raises InvalidInput where none can be asked.
+
+    Asked without holding the event loop, so that Ctrl-C ends the program and not only the line.
+    """
     if sure:
         return True
     if not sys.stdin.isatty():
         raise InvalidInput("this needs --yes where nobody can be asked")
-    import click
+    from palaver.cli.lines import Lines
 
-    return click.confirm(safe(question), err=True)
+    sys.stderr.write(f"{safe(question)} [y/N]: ")
+    sys.stderr.flush()
+    answer = await Lines().next()
+    return (answer or "").strip().lower() in ("y", "yes")
 
 
 # Names and marks.
@@ -132,7 +138,7 @@ def delete(db: str | None, names: Sequence[str], *, sure: bool) -> int:
             state = conversation.state
             named = state.metadata.title or state.id
             question = f"Delete {named} with {len(state.messages)} messages for ever?"
-            if not confirmed(question, sure=sure):
+            if not await confirmed(question, sure=sure):
                 return exits.FAILED
             await service.manager.delete(conversation.id)
             exits.say(f"deleted {conversation.id}")
@@ -148,7 +154,7 @@ def redact(db: str | None, name: str, message: str, *, note: str, sure: bool, as
         conversation = await service.manager.find(name)
         found = message_named(conversation.state, message)
         question = f"Erase what this message says for ever? {preview(found)}"
-        if not confirmed(question, sure=sure):
+        if not await confirmed(question, sure=sure):
             return exits.FAILED
         receipt = await conversation.redact(found.id, note=note)
         if as_json:
@@ -194,7 +200,7 @@ def purge(db: str | None, *, older_than: str, dry_run: bool, sure: bool) -> int:
         if dry_run:
             exits.say(f"{_counted(len(old))} would be deleted")
             return exits.OK
-        if not confirmed(f"Delete {_counted(len(old))} for ever?", sure=sure):
+        if not await confirmed(f"Delete {_counted(len(old))} for ever?", sure=sure):
             return exits.FAILED
         gone = await manager.purge(older_than_s=older_than_s)
         files = await manager.collect_blobs()
