@@ -1,6 +1,7 @@
 """Conversations in and out: facts from what a reader gave, text from what the log holds."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -34,9 +35,10 @@ class ImportReport(msgspec.Struct, frozen=True):
 def facts_of(imported: Imported) -> tuple[Event, ...]:
     """The facts of a conversation that was read from elsewhere, branches included."""
     preferences = UserPreferences(system=imported.system)
-    metadata = SessionMetadata(
-        imported.title, custom={**imported.custom, "imported_from": imported.format}
-    )
+    custom = {**imported.custom, "imported_from": imported.format}
+    if imported.created_at is not None:
+        custom["began_at"] = datetime.fromtimestamp(imported.created_at, UTC).isoformat()
+    metadata = SessionMetadata(imported.title, custom=custom)
     facts: list[Event] = [ConversationCreated(preferences, metadata)]
     head: MessageId | None = None
     for message in imported.messages:

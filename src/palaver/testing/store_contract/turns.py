@@ -15,6 +15,7 @@ from palaver.domain.events import (
 )
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.messages import Message
+from palaver.domain.values import OutputSchema, Scope
 from palaver.store.base import Accepted, RunRow
 from palaver.testing.store_contract.base import (
     CHAT,
@@ -62,6 +63,32 @@ class TurnContract(Contract):
             assert (await store.turn(ME, TurnId("turn_1"))).open
             await store.append(ME, CHAT, [closed(TurnId("turn_1"))], expected=3)
             assert not (await store.turn(ME, TurnId("turn_1"))).open
+
+    async def test_taking_a_turn_over(self) -> None:
+        """The epoch rises, rows of the owner before are refused, and an ended turn is not taken."""
+        async with self.open_store(clock=HandClock()) as store:
+            await begin(store)
+            await accept(store, "hi", turn="turn_1", expected=1)
+            turn = TurnId("turn_1")
+            taken = await store.take_turn(ME, turn)
+            assert (taken.owner, taken.epoch, taken.open) == (store.owner, 1, True)
+            with raises(StaleWriter):
+                await store.append_run(ME, turn, (RunRow(1, 1, b"[1]", 0),))
+            await store.append_run(ME, turn, (RunRow(1, 1, b"[1]", 1),))
+            await store.append(ME, CHAT, (closed(turn),), expected=3)
+            assert (await store.take_turn(ME, turn)).epoch == 1
+            with raises(NotFound):
+                await store.take_turn(Scope("elsewhere"), turn)
+
+    async def test_a_shape_that_was_asked_for_is_kept(self) -> None:
+        """The schema of a reply is in TurnOpened, so that another process can go on with it."""
+        async with self.open_store(clock=HandClock()) as store:
+            await begin(store)
+            shape = OutputSchema("place", {"type": "object"})
+            message = Message.user("hi", id="msg_1")
+            await store.accept(ME, CHAT, message, turn=TurnId("turn_1"), expected=1, output=shape)
+            (opened, _) = (r.event for r in await store.read(ME, CHAT, after=1))
+            assert opened == TurnOpened(TurnId("turn_1"), shape)
 
     async def test_refused_message_leaves_nothing(self) -> None:
         """A stale, repeated or unencodable acceptance writes neither fact nor turn."""
