@@ -92,9 +92,24 @@ def test_everything_that_async_has() -> None:
         assert manager.read_blob(blob) == b"hello"
 
 
+def test_marks_and_time_travel() -> None:
+    """Naming, pinning, looking back, erasing and putting away, without an event loop in sight."""
+    with sync.open(":memory:", model=ScriptedModel(["A"])) as manager:
+        conversation = manager.create(title="T")
+        began = conversation.state.seq
+        conversation.say("a word")
+        assert conversation.name() == "a word"
+        conversation.pin(conversation.messages[0].id)
+        assert len(conversation.at(began).messages) == 0
+        assert len(conversation.diff(began, conversation.state.seq).added) == 2
+        assert conversation.redact(conversation.messages[0].id).facts
+        conversation.archive()
+        assert manager.list().items == ()
+
+
 def test_methods_are_the_async_ones() -> None:
     """What a conversation and a manager can do, they can do without `async`; the rest is named."""
-    hooks = {"start", "states", "archive", "name", "pin", "at", "diff", "redact"}
+    hooks = {"start", "states"}
     assert _public(palaver.Conversation) - _public(sync.Conversation) <= hooks
     hooks = {"aclose", "use", "subscribe", "store", "streams", "recover", "purge", "collect_blobs"}
     assert _public(palaver.ConversationManager) - _public(sync.ConversationManager) <= hooks

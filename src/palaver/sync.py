@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from palaver import wiring
 from palaver.domain.errors import StoreError
@@ -22,11 +22,12 @@ from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import SessionMetadata, UserPreferences
-from palaver.service.branching import Branch
+from palaver.service.branching import Branch, StateDiff
 from palaver.service.conversation import Conversation as AsyncConversation
 from palaver.service.conversation import OnBusy
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
+from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Reply
 from palaver.service.transfer import ExportFormat, ImportReport
 from palaver.store.base import Page, SearchHit
@@ -174,6 +175,30 @@ class Conversation:
     def tag(self, *tags: str, remove: bool = False) -> tuple[str, ...]:
         """Add tags, or remove them; returns the ones that it has then."""
         return self._loop.run(self._wrapped.tag(*tags, remove=remove))
+
+    def archive(self, *, archived: bool = True) -> None:
+        """Take the conversation out of the listing, or put it back."""
+        self._loop.run(self._wrapped.archive(archived=archived))
+
+    def name(self, by: Literal["extractive", "model"] = "extractive") -> str:
+        """Let its first sentence or its model name the conversation; returns the title."""
+        return self._loop.run(self._wrapped.name(by))
+
+    def pin(self, message: str, *, pinned: bool = True) -> None:
+        """Mark a message as important, or no longer."""
+        self._loop.run(self._wrapped.pin(message, pinned=pinned))
+
+    def redact(self, message: str, *, note: str = "") -> RedactionReceipt:
+        """Erase what a message says, everywhere, for ever."""
+        return self._loop.run(self._wrapped.redact(message, note=note))
+
+    def at(self, seq: int) -> ConversationState:
+        """The conversation as it was behind fact number `seq`."""
+        return self._loop.run(self._wrapped.at(seq))
+
+    def diff(self, one: int, other: int) -> StateDiff:
+        """What changed from fact number `one` to `other`."""
+        return self._loop.run(self._wrapped.diff(one, other))
 
     def undo(self) -> Message:
         """Go back before the last user message, which is returned."""
