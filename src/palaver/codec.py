@@ -11,7 +11,6 @@ from typing import Any, get_args
 import msgspec
 
 from palaver.domain.events import Event, Recorded, UnknownEvent
-from palaver.domain.messages import Message
 from palaver.domain.stream import StreamEvent
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -20,8 +19,6 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {}
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_stream_decoder: msgspec.json.Decoder[StreamEvent] = msgspec.json.Decoder(StreamEvent)
-_message_decoder = msgspec.json.Decoder(Message)
 VERSIONS: dict[str, int] = {str(cls.__struct_config__.tag): cls.version for cls in get_args(Event)}
 
 
@@ -78,18 +75,3 @@ def decode_recorded(line: bytes) -> Recorded:
 def encode_shown(event: StreamEvent) -> bytes:
     """A stream event as one JSON object."""
     return _encoder.encode(event)
-
-
-def decode_shown(raw: bytes) -> StreamEvent:
-    """The inverse of `encode_shown`."""
-    return _stream_decoder.decode(raw)
-
-
-def encode_message(message: Message) -> bytes:
-    """A message as one JSON object."""
-    return _encoder.encode(message)
-
-
-def decode_message(raw: bytes) -> Message:
-    """The inverse of `encode_message`."""
-    return _message_decoder.decode(raw)

@@ -38,11 +38,6 @@ class ToolRunner:
         self._told = abandoned
         self._left: set[asyncio.Task[Any]] = set()
 
-    @property
-    def left_behind(self) -> int:
-        """Tools that were told to stop and still run."""
-        return len(self._left)
-
     async def run(
         self,
         tool: Tool,
