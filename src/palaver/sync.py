@@ -23,8 +23,7 @@ from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import SessionMetadata, UserPreferences
 from palaver.service.branching import Branch, StateDiff
-from palaver.service.conversation import Conversation as AsyncConversation
-from palaver.service.conversation import OnBusy
+from palaver.service.conversation import Conversation as AsyncConversation, OnBusy
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
 from palaver.service.redaction import RedactionReceipt

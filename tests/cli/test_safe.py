@@ -1,7 +1,6 @@
 """Text that reaches a terminal."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palaver.cli.safe import columns, escaped, one_line, safe
 

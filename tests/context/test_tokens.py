@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palaver.context.pictures import image_tokens
 from palaver.context.tokens import Parts, block_tokens, message_tokens, schema_tokens, text_tokens

@@ -4,8 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from palaver.domain.history import History
 from palaver.domain.ids import CallId, MessageId

@@ -1,8 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palaver.domain.errors import ProtocolViolation
 from palaver.providers.sse import MAX_EVENT_BYTES, Sse, SseParser

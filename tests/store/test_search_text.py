@@ -1,8 +1,7 @@
 """How text becomes search terms, queries and snippets."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palaver.store.search_text import (
     SNIPPET_CHARS,

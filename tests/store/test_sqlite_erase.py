@@ -10,8 +10,7 @@ from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.redaction import redacted
 from palaver.domain.snapshot import SNAPSHOT_VERSION, Snapshot
-from palaver.store import sqlite_erase as erase
-from palaver.store import sqlite_writes as writes
+from palaver.store import sqlite_erase as erase, sqlite_writes as writes
 from palaver.store.base import RunRow
 from palaver.store.sqlite import SqliteStore
 from palaver.testing.store_contract.base import CHAT, ME, accept, begin, closed, said

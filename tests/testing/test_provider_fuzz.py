@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import aiohttp
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from palaver.testing import ProviderServer
 

@@ -1,8 +1,7 @@
 """What is read from docstrings."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palaver.tools.docstrings import parse
 

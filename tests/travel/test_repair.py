@@ -2,8 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from palaver.domain.ids import BlobId, CallId, MessageId
 from palaver.domain.messages import (

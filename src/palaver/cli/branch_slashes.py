@@ -14,8 +14,7 @@ from palaver.cli.transcript import transcript
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import Message, Role
 from palaver.domain.state import ConversationState
-from palaver.service.branching import last_question
-from palaver.service.branching import user_message as question_of_user
+from palaver.service.branching import last_question, user_message as question_of_user
 
 if TYPE_CHECKING:
     from palaver.service.conversation import Conversation

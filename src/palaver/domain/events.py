@@ -10,7 +10,8 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
+from palaver.domain.compaction import Compaction
+from palaver.domain.ids import CallId, CompactionId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, StopReason, ToolResult
 from palaver.domain.values import (
     Effect,
@@ -142,6 +143,42 @@ class MessageRedacted(_Event, frozen=True, tag="message.redacted"):
     note: str = ""
 
 
+class Compacted(_Event, frozen=True, tag="context.compacted"):
+    """The window became smaller; the messages stay in the log."""
+
+    compaction: Compaction
+
+
+class CompactionUndone(_Event, frozen=True, tag="context.compaction_undone"):
+    """A person took the newest compaction of the path back: the window is what it was before it,
+    and is not made smaller again until it has to be."""
+
+    compaction: CompactionId
+
+
+class CompactionFailed(_Event, frozen=True, tag="context.compaction_failed"):
+    """An automatic compaction changed nothing: it would have gained too little, or gone wrong.
+
+    After `INEFFECTIVE_LIMIT` of them in a row no more are made by themselves."""
+
+    reason: str
+    tokens: int = 0
+    """Of the window as it stayed."""
+
+
+class SideRequestMade(_Event, frozen=True, tag="side_request.made"):
+    """A request to a model beside any turn ended: a summary, also a wasted one, or a title. One row
+    of the cost ledger."""
+
+    purpose: Literal["summary", "title"]
+    model: str
+    usage: Usage
+    error: ErrorInfo | None = None
+    is_used: bool = True
+    """False: it was paid for and thrown away."""
+    duration_s: float = 0.0
+
+
 class ConversationForked(_Event, frozen=True, tag="conversation.forked"):
     """This conversation begins as another one's: it shares all facts up to number `seq`."""
 
@@ -173,6 +210,10 @@ Event: TypeAlias = (
     | HeadMoved
     | MessagePinned
     | MessageRedacted
+    | Compacted
+    | CompactionUndone
+    | CompactionFailed
+    | SideRequestMade
     | ConversationForked
 )
 

@@ -11,6 +11,7 @@ CallId = NewType("CallId", str)
 real conversations reuse them."""
 OwnerId = NewType("OwnerId", str)
 """One running process that owns turns."""
+CompactionId = NewType("CompactionId", str)
 BlobId = NewType("BlobId", str)
 """`sha256:` followed by 64 hexadecimal digits."""
 

@@ -10,10 +10,14 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from palaver.domain.branches import move
+from palaver.domain.compaction import check
 from palaver.domain.errors import InvalidTransition
 from palaver.domain.events import (
     AttemptMade,
     CallDecided,
+    Compacted,
+    CompactionFailed,
+    CompactionUndone,
     ConversationCreated,
     ConversationForked,
     Event,
@@ -24,6 +28,7 @@ from palaver.domain.events import (
     MetadataChanged,
     PreferencesChanged,
     Recorded,
+    SideRequestMade,
     ToolClaimed,
     ToolResolved,
     TurnClosed,
@@ -99,13 +104,35 @@ def apply(state: ConversationState, event: Event | UnknownEvent) -> Conversation
             others = tuple(p for p in state.pins if p != message)
             return replace(state, pins=(*others, message) if pinned else others)
         case MessageRedacted(message=message):
-            return state.with_path(*redact(state.messages, state.aside, message))
+            # What compactions wrote may quote it; the log's own copies were erased.
+            kept = state.with_compactions(())
+            return kept.with_path(*redact(state.messages, state.aside, message))
+        case Compacted() | CompactionUndone():
+            return _fold_window(state, event)
+        case CompactionFailed():
+            return replace(state, ineffective=state.ineffective + 1)
+        case SideRequestMade(usage=usage):
+            return replace(state, usage=state.usage + usage)
         case ConversationForked(origin=origin, seq=seq):
             return replace(state, origin=Origin(origin, seq))
         case UnknownEvent():
             return replace(state, read_only=True)
         case _:
             assert_never(event)
+
+
+def _fold_window(
+    state: ConversationState, event: Compacted | CompactionUndone
+) -> ConversationState:
+    if isinstance(event, Compacted):
+        check(state.messages, event.compaction)
+        state = state.with_compaction(event.compaction)
+        return replace(state, is_compaction_held=False, ineffective=0)
+    newest = state.compaction
+    if newest is None or newest.id != event.compaction:
+        raise InvalidTransition("only the newest compaction of the path can be undone")
+    others = tuple(c for c in state.compactions if c is not newest)
+    return replace(state.with_compactions(others), is_compaction_held=True)
 
 
 def _move(state: ConversationState, event: HeadMoved) -> ConversationState:
@@ -190,5 +217,5 @@ def _count(state: ConversationState, event: AttemptMade) -> ConversationState:
     state = replace(state, turn=turn, usage=state.usage + event.usage)
     if event.error is None and not event.usage.estimated and event.usage.total:
         # The request held all messages but the answer, and the answer has just been added.
-        state = replace(state, anchor=Anchor(len(state.messages), event.usage.total))
+        state = replace(state, anchor=Anchor(len(state.window), event.usage.total))
     return state

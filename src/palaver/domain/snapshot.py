@@ -11,12 +11,13 @@ import msgspec
 from msgspec.structs import replace
 
 from palaver.domain.branches import Path, Tail, move
+from palaver.domain.compaction import active, window_of
 from palaver.domain.events import HeadMoved, MessageAdded, Recorded, ToolResolved
 from palaver.domain.history import History
 from palaver.domain.messages import Message, Role, ToolResult
 from palaver.domain.state import ConversationState, first_result, with_result
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 """Raised whenever the reducer's result for the same facts changes; older snapshots are ignored."""
 MESSAGE_KINDS = ("message.added", "tool.resolved", "head.moved")
 
@@ -42,7 +43,9 @@ def restore(snapshot: Snapshot, records: Iterable[Recorded]) -> ConversationStat
     """
     folded = msgspec.json.decode(snapshot.body, type=ConversationState)
     path, aside = _tree(records)
-    return replace(folded, messages=path, aside=aside)
+    whole = replace(folded, messages=path, aside=aside)
+    found = active(path, whole.compactions)
+    return whole if found is None else replace(whole, folded=window_of(path, found))
 
 
 def _tree(records: Iterable[Recorded]) -> tuple[Path, tuple[Tail, ...]]:
@@ -70,5 +73,5 @@ def _gather(messages: list[Message], result: ToolResult) -> None:
         messages[-1] = with_result(last, result, messages[-2])
 
 
-_BESIDE = ("messages", "aside")
+_BESIDE = ("messages", "aside", "folded")
 _FIELDS = tuple(name for name in ConversationState.__struct_fields__ if name not in _BESIDE)

@@ -5,6 +5,7 @@ from hashlib import blake2b
 import msgspec
 
 from palaver.domain.branches import Path, Tail
+from palaver.domain.compaction import Compaction, active, window_of
 from palaver.domain.history import History
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role, ToolCall, ToolResult
@@ -18,6 +19,10 @@ from palaver.domain.values import (
 
 _encoder = msgspec.json.Encoder()
 EMPTY_HASH = ""
+UNDOABLE_COMPACTIONS = 16
+"""Newest compactions that undo goes back through; what older ones covered can still be recalled."""
+INEFFECTIVE_LIMIT = 2
+"""Failed automatic compactions in a row after which no more are made by themselves."""
 
 
 class OpenTurn(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,7 +46,7 @@ class OpenTurn(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Anchor(msgspec.Struct, frozen=True):
-    """A count that a provider reported: the first `messages` messages make `tokens` tokens.
+    """A count that a provider reported: the first `messages` messages of the window make `tokens`.
 
     It includes the system prompt and tool schemas of that request, which hardly change.
     """
@@ -82,6 +87,14 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: Usage = Usage()
     """Everything spent on this conversation, failed attempts included."""
     anchor: Anchor | None = None
+    compactions: tuple[Compaction, ...] = ()
+    """The newest ones, the latest last, of all branches; see `compaction`."""
+    folded: History[Message] | None = None
+    """The window, where a compaction stands for the beginning of the path; see `window`."""
+    is_compaction_held: bool = False
+    """A person took a compaction back: none is made by itself unless the window would overflow."""
+    ineffective: int = 0
+    """Automatic compactions in a row that changed nothing."""
     created_at: float = 0.0
     updated_at: float = 0.0
     read_only: bool = False
@@ -91,6 +104,7 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(
             self,
             messages=self.messages.append(message),
+            folded=None if self.folded is None else self.folded.append(message),
             content_hash=next_hash(self.content_hash, message),
             hash_before_last=self.content_hash,
         )
@@ -100,6 +114,7 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(
             self,
             messages=self.messages.replace_last(message),
+            folded=None if self.folded is None else self.folded.replace_last(message),
             content_hash=next_hash(self.hash_before_last, message),
         )
 
@@ -108,17 +123,42 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
         before, chain = EMPTY_HASH, EMPTY_HASH
         for message in path:
             before, chain = chain, next_hash(chain, message)
-        anchor = self.anchor
-        if anchor is not None and not _shares(self.messages, path, anchor.messages):
-            anchor = None
         return msgspec.structs.replace(
-            self,
+            self._windowed(path, self.compactions),
             messages=path,
             aside=aside,
             content_hash=chain,
             hash_before_last=before,
-            anchor=anchor,
         )
+
+    def with_compaction(self, compaction: Compaction) -> "ConversationState":
+        """This conversation with a smaller window. Costs a walk over the window."""
+        newest = (*self.compactions, compaction)[-UNDOABLE_COMPACTIONS:]
+        return self.with_compactions(newest)
+
+    def with_compactions(self, compactions: tuple[Compaction, ...]) -> "ConversationState":
+        """This conversation with these compactions, of which the newest of the path counts."""
+        return self._windowed(self.messages, compactions)
+
+    def _windowed(self, path: Path, compactions: tuple[Compaction, ...]) -> "ConversationState":
+        found = active(path, compactions)
+        folded = None if found is None else window_of(path, found)
+        anchor = self.anchor
+        if anchor is not None:
+            window = path if folded is None else folded
+            is_same = found is self.compaction and _shares(self.window, window, anchor.messages)
+            anchor = anchor if is_same else None
+        return msgspec.structs.replace(self, compactions=compactions, folded=folded, anchor=anchor)
+
+    @property
+    def window(self) -> History[Message]:
+        """What a model is sent of `messages`: all of them, or what a compaction made of them."""
+        return self.messages if self.folded is None else self.folded
+
+    @property
+    def compaction(self) -> Compaction | None:
+        """The compaction that made the window, or None."""
+        return None if self.folded is None else active(self.messages, self.compactions)
 
     @property
     def last(self) -> Message | None:

@@ -1,7 +1,7 @@
 """What a client is shown while a turn runs, in the order in which it happens.
 
     TurnStarted
-      ( HistoryAdapted?  AttemptStarted
+      ( CompactionStarted?  ContextCompacted?  CompactionSkipped?  HistoryAdapted?  AttemptStarted
           ( TextDelta | ReasoningDelta | ToolRequested | ToolArgumentsDelta
           | ToolStarted | ToolProgress | ToolFinished )*
           MessageCompleted?  UsageReported?  RetryScheduled?
@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
+from palaver.domain.ids import CallId, CompactionId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, StopReason, ToolCall, ToolResult
 from palaver.domain.values import ErrorInfo, SuspendReason, Usage
 
@@ -58,6 +58,37 @@ class HistoryAdapted(_Shown, frozen=True, gc=False, tag="history.adapted"):
     model: str
     reasoning: int = 0
     foreign: int = 0
+
+
+class CompactionStarted(_Shown, frozen=True, gc=False, tag="context.compacting"):
+    """The window is made smaller before the next request. `is_prepared`: no model is waited for."""
+
+    tokens: int
+    """In the window now."""
+    reason: str = "auto"
+    is_prepared: bool = False
+
+
+class ContextCompacted(_Shown, frozen=True, gc=False, tag="context.compacted"):
+    """The window is smaller; nothing was lost from the record. Tokens are of the messages."""
+
+    compaction: CompactionId
+    strategy: str
+    tiers: tuple[str, ...]
+    tokens_before: int
+    tokens_after: int
+    reason: str = "auto"
+    model: str = ""
+    """Who wrote the summary; empty when no model did."""
+
+
+class CompactionSkipped(_Shown, frozen=True, gc=False, tag="context.compaction_skipped"):
+    """An automatic compaction changed nothing. `has_stopped`: no more are made by themselves until
+    one is asked for."""
+
+    reason: str
+    tokens: int = 0
+    has_stopped: bool = False
 
 
 class TextDelta(_Shown, frozen=True, gc=False, tag="text.delta"):
@@ -167,6 +198,9 @@ StreamEvent: TypeAlias = (
     TurnStarted
     | AttemptStarted
     | RetryScheduled
+    | CompactionStarted
+    | ContextCompacted
+    | CompactionSkipped
     | HistoryAdapted
     | TextDelta
     | ReasoningDelta

@@ -13,8 +13,7 @@ from palaver.langchain.incoming import from_langchain, stored
 from palaver.langchain.outgoing import to_langchain
 from palaver.langchain.runnable import RunnableModel
 from palaver.providers.langchain.model import LangChainModel
-from palaver.tools.langchain import LangChainTool
-from palaver.tools.langchain import adopted as adopt_tool
+from palaver.tools.langchain import LangChainTool, adopted as adopt_tool
 
 __all__ = [
     "LangChainModel",

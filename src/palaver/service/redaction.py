@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
+from palaver.domain.compaction import erased
 from palaver.domain.events import (
+    Compacted,
     Event,
     MessageAdded,
     MessageRedacted,
@@ -65,6 +67,8 @@ def plan(records: Iterable[Recorded], message: MessageId) -> Redaction:
             titles.add(event.metadata.title)
             untitled = replace(event.metadata, title="")
             replaced.append((recorded.seq, MetadataChanged(untitled)))
+        elif isinstance(event, Compacted):  # a summary may say again what the message said
+            replaced.append((recorded.seq, Compacted(erased(event.compaction))))
     return Redaction(tuple(replaced), tuple(turns), frozenset(blobs), frozenset(titles))
 
 

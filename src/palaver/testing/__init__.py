@@ -7,27 +7,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from palaver.testing.chaos import ChaosModel as ChaosModel
-    from palaver.testing.chaos import Weather as Weather
+    from palaver.testing.chaos import ChaosModel as ChaosModel, Weather as Weather
     from palaver.testing.clock import ToldClock as ToldClock
-    from palaver.testing.history import sendable as sendable
-    from palaver.testing.history import valid_history as valid_history
+    from palaver.testing.history import sendable as sendable, valid_history as valid_history
     from palaver.testing.provider_server import ProviderServer as ProviderServer
     from palaver.testing.requests import sent as sent
-    from palaver.testing.script import Call as Call
-    from palaver.testing.script import Cut as Cut
-    from palaver.testing.script import Decline as Decline
-    from palaver.testing.script import Fail as Fail
-    from palaver.testing.script import Line as Line
-    from palaver.testing.script import Pause as Pause
-    from palaver.testing.script import Report as Report
-    from palaver.testing.script import Say as Say
-    from palaver.testing.script import Step as Step
-    from palaver.testing.script import Stop as Stop
-    from palaver.testing.script import Think as Think
-    from palaver.testing.script import Turn as Turn
-    from palaver.testing.scripted import ScriptedModel as ScriptedModel
-    from palaver.testing.scripted import ScriptedStream as ScriptedStream
+    from palaver.testing.script import (
+        Call as Call,
+        Cut as Cut,
+        Decline as Decline,
+        Fail as Fail,
+        Line as Line,
+        Pause as Pause,
+        Report as Report,
+        Say as Say,
+        Step as Step,
+        Stop as Stop,
+        Think as Think,
+        Turn as Turn,
+    )
+    from palaver.testing.scripted import (
+        ScriptedModel as ScriptedModel,
+        ScriptedStream as ScriptedStream,
+    )
 
 _WHERE = {
     "ChaosModel": "chaos",
