@@ -19,6 +19,7 @@ from bench import contestants
 from bench.measure.context import Context
 from bench.processes import Failed, FakeProvider
 from bench.report import Result
+from bench.wire import APIS
 
 MEASURES = ("deltas", "tools", "turns", "startup", "store")
 RESULTS = Path(__file__).parent / "results"
@@ -34,7 +35,8 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="palaver-bench-")))
         provider = stack.enter_context(FakeProvider())
-        context = Context(provider.url, _present(asked.contestants, log), folder, asked.quick, log)
+        present = _present(asked.contestants, log)
+        context = Context(provider.url, present, tuple(asked.wires), folder, asked.quick, log)
         for name in asked.only:
             started = time.monotonic()
             try:
@@ -59,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_names(MEASURES), default=list(MEASURES), metavar="NAME,…")
     known = tuple(contestants.NAMES)
     parser.add_argument("--contestants", type=_names(known), default=list(known), metavar="NAME,…")
+    parser.add_argument("--wires", type=_names(APIS), default=list(APIS), metavar="NAME,…")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter conversations")
     parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", metavar="FILE")
     return parser.parse_args()

@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 
 from bench.scenario import Step, script
-from bench.wire import Api, last_said
+from bench.wire import api_of, last_said
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -55,8 +55,10 @@ class Provider(asyncio.Protocol):
     def _answer(self, target: str, body: bytes) -> None:
         assert self._transport is not None
         scenario, _, path = target.lstrip("/").partition("/")
-        api: Api = "anthropic" if path.endswith("messages") else "openai"
+        api = api_of("/" + path)
         try:
+            if api is None:
+                raise ValueError(f"there is nothing at {path!r}")
             steps = script(api, scenario, last_said(body))
         except ValueError:
             self._transport.write(_REFUSAL)

@@ -1,4 +1,4 @@
-"""The bytes that a provider streams: Anthropic's Messages and OpenAI's chat completions."""
+"""What a provider streams: Anthropic's Messages, OpenAI's chat completions and responses."""
 
 from typing import Protocol, TypeAlias
 
@@ -6,11 +6,14 @@ import msgspec
 
 _json = msgspec.json.encode
 Api: TypeAlias = str
-"""`anthropic` or `openai`."""
-APIS: tuple[Api, ...] = ("anthropic", "openai")
-PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
+"""`anthropic`, `openai` (chat completions) or `responses`."""
+PATHS: dict[Api, str] = {
+    "anthropic": "/v1/messages",
+    "openai": "/v1/chat/completions",
+    "responses": "/v1/responses",
+}
 """What follows the scenario in an address."""
-
+APIS: tuple[Api, ...] = tuple(PATHS)
 
 WARM_UP = "Warm up."
 """A message that is answered with one word, whatever the scenario."""
@@ -115,9 +118,116 @@ class ChatFrames:
         return _data(_chunk_fields([choice], usage=None))
 
 
+class ResponsesFrames:
+    """Responses API: numbered events; an item is told when it begins, as it grows, and whole."""
+
+    def __init__(self) -> None:
+        self._number, self._index = 0, -1
+        self._item: dict[str, object] = {}
+        self._pieces: list[str] = []
+        self._output: list[dict[str, object]] = []
+
+    def start(self) -> bytes:
+        response = self._response("in_progress")
+        created = self._send("response.created", {"response": response})
+        return created + self._send("response.in_progress", {"response": response})
+
+    def open_text(self) -> bytes:
+        item: dict[str, object] = {"type": "message", "role": "assistant", "content": []}
+        added = self._open(f"msg_bench_{self._index + 1}", item)
+        return added + self._of_item("response.content_part.added", part=_part(""), content_index=0)
+
+    def text(self, piece: str) -> bytes:
+        self._pieces.append(piece)
+        return self._of_item(
+            "response.output_text.delta", content_index=0, delta=piece, logprobs=[]
+        )
+
+    def open_call(self, call_id: str, name: str) -> bytes:
+        item: dict[str, object] = {"type": "function_call", "call_id": call_id, "name": name}
+        return self._open(f"fc_{call_id}", item | {"arguments": ""})
+
+    def arguments(self, piece: str) -> bytes:
+        self._pieces.append(piece)
+        return self._of_item("response.function_call_arguments.delta", delta=piece)
+
+    def close(self) -> bytes:
+        whole = "".join(self._pieces)
+        self._item["status"] = "completed"
+        if self._item["type"] == "message":
+            part = _part(whole)
+            self._item["content"] = [part]
+            told = self._of_item("response.output_text.done", content_index=0, text=whole)
+            told += self._of_item("response.content_part.done", content_index=0, part=part)
+        else:
+            self._item["arguments"] = whole
+            told = self._of_item("response.function_call_arguments.done", arguments=whole)
+        self._output.append(self._item)
+        done = {"output_index": self._index, "item": self._item}
+        return told + self._send("response.output_item.done", done)
+
+    def end(self, *, calls: bool) -> bytes:
+        return self._send("response.completed", {"response": self._response("completed")})
+
+    def _open(self, item_id: str, item: dict[str, object]) -> bytes:
+        self._index += 1
+        self._item = {"id": item_id, "status": "in_progress", **item}
+        self._pieces = []
+        return self._send(
+            "response.output_item.added", {"output_index": self._index, "item": self._item}
+        )
+
+    def _of_item(self, kind: str, **fields: object) -> bytes:
+        place = {"item_id": self._item["id"], "output_index": self._index}
+        return self._send(kind, {**place, **fields})
+
+    def _send(self, kind: str, fields: dict[str, object]) -> bytes:
+        self._number += 1
+        return _event(kind, {"sequence_number": self._number - 1, **fields})
+
+    def _response(self, status: str) -> dict[str, object]:
+        usage = {
+            "input_tokens": 1000,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 300,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 1300,
+        }
+        return {
+            "id": "resp_bench",
+            "object": "response",
+            "created_at": 1700000000,
+            "status": status,
+            "error": None,
+            "incomplete_details": None,
+            "model": "gpt-5-mini",
+            "output": self._output,
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": usage if status == "completed" else None,
+        }
+
+
+_FRAMES: dict[Api, type[Frames]] = {
+    "anthropic": AnthropicFrames,
+    "openai": ChatFrames,
+    "responses": ResponsesFrames,
+}
+
+
 def frames(api: Api) -> Frames:
     """A new answer on the wire of `api`."""
-    return AnthropicFrames() if api == "anthropic" else ChatFrames()
+    return _FRAMES[api]()
+
+
+def api_of(path: str) -> Api | None:
+    """Whose wire an address speaks, by how it ends."""
+    return next((api for api, ending in PATHS.items() if path.endswith(ending)), None)
+
+
+def _part(text: str) -> dict[str, object]:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 
 def _event(kind: str, fields: dict[str, object]) -> bytes:
@@ -142,18 +252,21 @@ def _chunk_fields(choices: list[object], *, usage: object) -> dict[str, object]:
 
 
 class _Message(msgspec.Struct):
-    role: str
+    role: str = ""
+    type: str = ""
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Body(msgspec.Struct):
-    messages: list[msgspec.Raw]
+    messages: list[msgspec.Raw] = []
+    input: list[msgspec.Raw] = []
 
 
 def last_said(body: bytes) -> str:
     """What a request ends with: `results` of tools, `warm up`, or a `question`."""
-    last = msgspec.json.decode(msgspec.json.decode(body, type=_Body).messages[-1], type=_Message)
+    request = msgspec.json.decode(body, type=_Body)
+    last = msgspec.json.decode((request.messages or request.input)[-1], type=_Message)
     content = bytes(last.content)
-    if last.role == "tool" or b'"tool_result"' in content:
+    if last.role == "tool" or last.type == "function_call_output" or b'"tool_result"' in content:
         return "results"
     return "warm up" if WARM_UP.encode() in content else "question"

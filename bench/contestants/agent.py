@@ -60,4 +60,5 @@ def _model(api: Api, url: str) -> Any:
         return ChatAnthropic(base_url=url, **given)
     from langchain_openai import ChatOpenAI
 
+    given["use_responses_api"] = api == "responses"
     return ChatOpenAI(base_url=url + "/v1", stream_usage=True, **given)

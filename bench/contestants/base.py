@@ -12,7 +12,11 @@ from bench.wire import Api
 Heard = Callable[[str], None]
 """Told every piece of text as it comes: the subscriber."""
 
-MODELS = {"anthropic": "claude-sonnet-4-5", "openai": "gpt-5-mini"}
+MODELS = {
+    "anthropic": "claude-sonnet-4-5",
+    "openai": "gpt-5-mini",
+    "responses": "gpt-5-mini",
+}
 TOOL_SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string"}},
@@ -74,6 +78,13 @@ def lived(turn: int, api: Api) -> list[dict[str, Any]]:
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ]
     function = {"name": "look_up", "arguments": '{"name": "entry"}'}
+    if api == "responses":
+        return [
+            said,
+            {"type": "function_call", "call_id": call_id, **function},
+            {"type": "function_call_output", "call_id": call_id, "output": RESULT},
+            {"role": "assistant", "content": answer},
+        ]
     call = {"id": call_id, "type": "function", "function": function}
     return [
         said,

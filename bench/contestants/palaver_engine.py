@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contestants.base import DESCRIPTIONS, KEY, MODELS, TOOLS, Heard
 from bench.wire import Api
@@ -19,7 +19,8 @@ def model(api: Api, url: str) -> Any:
     from palaver.providers.base import ModelInfo
     from palaver.settings import Clocks
 
-    info = ModelInfo(f"{api}:{MODELS[api]}", window=ENDLESS, max_output=4096)
+    provider = "anthropic" if api == "anthropic" else "openai"
+    info = ModelInfo(f"{provider}:{MODELS[api]}", window=ENDLESS, max_output=4096)
     given: dict[str, Any] = {
         "model": MODELS[api],
         "api_key": KEY,
@@ -32,7 +33,8 @@ def model(api: Api, url: str) -> Any:
         return AnthropicManager(base_url=url, **given)
     from palaver.providers.openai import OpenAIManager
 
-    return OpenAIManager(base_url=url + "/v1", api="chat", **given)
+    spoken: Literal["chat", "responses"] = "responses" if api == "responses" else "chat"
+    return OpenAIManager(base_url=url + "/v1", api=spoken, **given)
 
 
 class PalaverEngine:

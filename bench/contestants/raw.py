@@ -1,6 +1,7 @@
 """The floor: aiohttp, orjson and a list. No disk, no recovery, tools after the stream."""
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ class Raw:
 
     async def say(self, text: str, heard: Heard) -> None:
         self._messages.append({"role": "user", "content": text})
-        read = self._read_anthropic if self._api == "anthropic" else self._read_openai
-        while calls := await read(heard):
+        while calls := await self._read(heard):
             results = await asyncio.gather(*(self._run(call) for call in calls))
             if self._api == "anthropic":
                 self._messages.append({"role": "user", "content": list(results)})
@@ -49,19 +49,25 @@ class Raw:
         output = await TOOLS[call["name"]](**orjson.loads(call["arguments"]))
         if self._api == "anthropic":
             return {"type": "tool_result", "tool_use_id": call["id"], "content": output}
+        if self._api == "responses":
+            return {"type": "function_call_output", "call_id": call["id"], "output": output}
         return {"role": "tool", "tool_call_id": call["id"], "content": output}
+
+    def _read(self, heard: Heard) -> Awaitable[list[dict[str, str]]]:
+        if self._api == "anthropic":
+            return self._read_anthropic(heard)
+        return self._read_chat(heard) if self._api == "openai" else self._read_responses(heard)
 
     def _post(self) -> Any:
         assert self._session is not None
-        body: dict[str, Any] = {
-            "model": MODELS[self._api],
-            "stream": True,
-            "messages": self._messages,
-        }
+        history = "input" if self._api == "responses" else "messages"
+        body: dict[str, Any] = {"model": MODELS[self._api], "stream": True, history: self._messages}
         if self._api == "anthropic":
             body["max_tokens"] = 4096
-        else:
+        elif self._api == "openai":
             body["stream_options"] = {"include_usage": True}
+        else:
+            body["store"] = False
         if self._tools:
             body["tools"] = self._tools
         headers = {
@@ -107,7 +113,7 @@ class Raw:
         self._messages.append({"role": "assistant", "content": content})
         return calls
 
-    async def _read_openai(self, heard: Heard) -> list[dict[str, str]]:
+    async def _read_chat(self, heard: Heard) -> list[dict[str, str]]:
         text: list[str] = []
         calls: list[dict[str, str]] = []
         async with self._post() as response:
@@ -135,6 +141,27 @@ class Raw:
         self._messages.append(message)
         return calls
 
+    async def _read_responses(self, heard: Heard) -> list[dict[str, str]]:
+        calls: list[dict[str, str]] = []
+        async with self._post() as response:
+            rest = b""
+            async for data in response.content.iter_any():
+                *events, rest = (rest + data).split(b"\n\n")
+                for raw in events:
+                    at = raw.find(b"data: ")
+                    event = orjson.loads(raw[at + 6 :])
+                    kind = event["type"]
+                    if kind == "response.output_text.delta":
+                        heard(event["delta"])
+                    elif kind == "response.output_item.done":
+                        item = event["item"]
+                        self._messages.append(item)
+                        if item["type"] == "function_call":
+                            given = item["arguments"]
+                            call = {"id": item["call_id"], "name": item["name"]}
+                            calls.append({**call, "arguments": given})
+        return calls
+
 
 def _call(call: dict[str, str]) -> dict[str, Any]:
     function = {"name": call["name"], "arguments": call["arguments"]}
@@ -153,4 +180,6 @@ def tool_definition(api: Api, name: str) -> dict[str, Any]:
         "description": DESCRIPTIONS[name],
         "parameters": TOOL_SCHEMA,
     }
+    if api == "responses":
+        return {"type": "function", **function}
     return {"type": "function", "function": function}

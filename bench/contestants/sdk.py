@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,7 @@ class Sdk:
 
     async def say(self, text: str, heard: Heard) -> None:
         self._messages.append({"role": "user", "content": text})
-        read = self._read_anthropic if self._api == "anthropic" else self._read_openai
-        while calls := await read(heard):
+        while calls := await self._read(heard):
             outputs = await asyncio.gather(
                 *(TOOLS[name](**json.loads(given)) for _, name, given in calls)
             )
@@ -56,6 +56,11 @@ class Sdk:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def _read(self, heard: Heard) -> Awaitable[list[tuple[str, str, str]]]:
+        if self._api == "anthropic":
+            return self._read_anthropic(heard)
+        return self._read_chat(heard) if self._api == "openai" else self._read_responses(heard)
 
     async def _read_anthropic(self, heard: Heard) -> list[tuple[str, str, str]]:
         text: list[str] = []
@@ -85,7 +90,7 @@ class Sdk:
         self._messages.append({"role": "assistant", "content": content})
         return [(i, name, args) for (i, name), args in zip(calls, given, strict=True)]
 
-    async def _read_openai(self, heard: Heard) -> list[tuple[str, str, str]]:
+    async def _read_chat(self, heard: Heard) -> list[tuple[str, str, str]]:
         text: list[str] = []
         calls: list[list[str]] = []
         stream = await self._client.chat.completions.create(
@@ -115,8 +120,29 @@ class Sdk:
         self._messages.append(message)
         return [(i, name, given) for i, name, given in calls]
 
+    async def _read_responses(self, heard: Heard) -> list[tuple[str, str, str]]:
+        calls: list[tuple[str, str, str]] = []
+        stream = await self._client.responses.create(
+            model=MODELS["responses"],
+            input=self._messages,
+            stream=True,
+            store=False,
+            **self._more,
+        )
+        async for event in stream:
+            if event.type == "response.output_text.delta":
+                heard(event.delta)
+            elif event.type == "response.output_item.done":
+                item = event.item
+                self._messages.append(item.model_dump(exclude_none=True))
+                if item.type == "function_call":
+                    calls.append((item.call_id, item.name, item.arguments))
+        return calls
+
 
 def _result(api: Api, call_id: str, output: str) -> dict[str, Any]:
     if api == "anthropic":
         return {"type": "tool_result", "tool_use_id": call_id, "content": output}
+    if api == "responses":
+        return {"type": "function_call_output", "call_id": call_id, "output": output}
     return {"role": "tool", "tool_call_id": call_id, "content": output}

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bench.processes import Failed, WorkerProcess
+from bench.wire import Api
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -17,6 +18,7 @@ class Context(msgspec.Struct, frozen=True):
     url: str
     """The fake provider's address; a scenario's name follows it."""
     contestants: tuple[str, ...]
+    wires: tuple[Api, ...]
     folder: Path
     quick: bool
     log: list[str]

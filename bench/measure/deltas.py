@@ -8,7 +8,7 @@ from bench.measure.context import Context
 from bench.processes import Failed, WorkerProcess
 from bench.report import Result, Table, number, ratio, rounds_of, times
 from bench.scenario import expected_chars
-from bench.wire import APIS, Api
+from bench.wire import Api
 
 CONTESTANTS = ("raw", "palaver-adapter", "palaver", "sdk", "create_agent")
 BURST, PACED, GAP_MS, FIRST = 2000, 600, 2, 20
@@ -16,7 +16,7 @@ Samples = dict[str, list[dict[str, Any]]]
 
 
 def measure(context: Context) -> Result:
-    """All contestants, both wires."""
+    """All contestants, all wires."""
     plan = {
         f"burst-{BURST}": 4 if context.quick else 11,
         f"paced-{PACED}-{GAP_MS}": 2 if context.quick else 5,
@@ -24,12 +24,12 @@ def measure(context: Context) -> Result:
     }
     found: dict[Api, dict[str, Samples]] = {}
     with context.workers(CONTESTANTS) as workers:
-        for api in APIS:
+        for api in context.wires:
             found[api] = {
                 scenario: _rounds(context, workers, api, scenario, rounds)
                 for scenario, rounds in plan.items()
             }
-    tables = [_table(api, *found[api].values()) for api in APIS]
+    tables = [_table(api, *found[api].values()) for api in context.wires]
     return Result("deltas", tables, {"samples": found})
 
 

@@ -7,7 +7,7 @@ from bench.measure.context import Context
 from bench.processes import Failed
 from bench.report import Result, Table
 from bench.scenario import TOOL_GAP_S, TOOL_RUN_S, TRAILING_S
-from bench.wire import APIS, Api
+from bench.wire import Api
 
 CONTESTANTS = ("raw", "palaver", "sdk", "create_agent")
 COMPLETE_S = tuple(i * TOOL_GAP_S for i in range(3))
@@ -16,11 +16,11 @@ LATE_S = COMPLETE_S[-1] + TRAILING_S + TOOL_RUN_S
 
 
 def measure(context: Context) -> Result:
-    """All contestants, both wires (one in a quick run)."""
+    """All contestants, all wires (one in a quick run)."""
     rounds = 1 if context.quick else 3
     found: dict[Api, dict[str, list[dict[str, Any]]]] = {}
     with context.workers(CONTESTANTS) as workers, context.scratch() as folder:
-        for api in APIS[:1] if context.quick else APIS:
+        for api in context.wires[:1] if context.quick else context.wires:
             found[api] = {name: [] for name in workers}
             for _ in range(rounds):
                 for name, worker in workers.items():

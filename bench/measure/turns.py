@@ -39,7 +39,7 @@ def measure(context: Context) -> Result:
     """All contestants. The slow ones live through the first turns and those around the last mark;
     what lies between is put into their history, because it would take them most of the run."""
     tables, figures = [], {}
-    for api in ("anthropic",) if context.quick else ("anthropic", "openai"):
+    for api in context.wires[:1] if context.quick else context.wires:
         runs = _measure(context, api)
         tables.append(_table(api, runs))
         figures[api] = {name: _figures(run) for name, run in runs.items()}
