@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -131,3 +132,12 @@ def test_remembered_rates_are_the_table_s_prices(name: str, scale: int) -> None:
     """Rates per token are only used where they give the same price as the table, tiers included."""
     usage = Usage(input=3 * scale, output=2 * scale, cache_read=scale, cache_creation=0)
     assert catalogue.price(name, usage) == pytest.approx(catalogue._listed_price(name, usage))
+
+
+@pytest.mark.parametrize("prompt", [200_000, 200_001])
+def test_a_long_context_costs_more_from_the_first_token_above(prompt: int) -> None:
+    """On both sides of a tier's edge the remembered rates are the table's, and they are used."""
+    name, usage = "anthropic:claude-sonnet-4-5", Usage(input=prompt, output=1000)
+    assert catalogue.price(name, usage) == pytest.approx(catalogue._listed_price(name, usage))
+    hour = int(time.time() // 3600)
+    assert catalogue._rates(name, hour, prompt > 200_000) is not None

@@ -6,6 +6,8 @@ unknown number is None. The table takes 250 ms to import, so it is read at the f
 """
 
 import time
+from bisect import bisect_left
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import Any
@@ -61,28 +63,48 @@ def price(name: str, usage: Usage) -> float | None:
     """
     if name == OFFLINE.name:
         return 0.0
-    rates = _rates(name, int(time.time() // 3600))
-    if rates is None:
-        return _listed_price(name, usage)
+    hour = int(time.time() // 3600)
+    rates = _rates(name, hour, bisect_left(_tiers(name, hour), usage.prompt))
+    return _listed_price(name, usage) if rates is None else _at(rates, usage)
+
+
+def _at(rates: tuple[float, ...], usage: Usage) -> float:
     counts = (usage.input, usage.output, usage.cache_read, usage.cache_creation)
     return sum(rate * count for rate, count in zip(rates, counts, strict=True))
 
 
 @lru_cache(maxsize=256)
-def _rates(name: str, hour: int) -> tuple[float, ...] | None:
-    """US dollars per token of input, output, cache read and cache creation in this hour.
+def _tiers(name: str, hour: int) -> tuple[int, ...]:
+    """The prompts above which the model's prices are others (long-context tiers), in tokens."""
+    listed = _listed(*_split(name))
+    if listed is None:
+        return ()
+    now = datetime.fromtimestamp(hour * 3600, UTC)
+    prices = vars(listed.get_prices(now)).values()
+    return tuple(sorted({tier.start for p in prices for tier in getattr(p, "tiers", ())}))
 
-    None where a price is unknown or depends on the amount (long-context tiers): then the table is
-    asked each time, which costs half a millisecond. Some providers are cheaper at night.
+
+@lru_cache(maxsize=1024)
+def _rates(name: str, hour: int, tier: int) -> tuple[float, ...] | None:
+    """US dollars per token of input, output, cache read and cache creation in this hour, for
+    prompts above so many of the model's `_tiers`.
+
+    None where a price is unknown or is not one by the token: then the table is asked each time,
+    which costs half a millisecond. Some providers are cheaper at night.
     """
+    floor = Usage(input=_tiers(name, hour)[tier - 1] + 1) if tier else Usage()
+    mixed = Usage(_SAMPLE, _SAMPLE, _SAMPLE, _SAMPLE) + floor
+    before, total = _listed_price(name, floor), _listed_price(name, mixed)
+    if before is None or total is None:
+        return None
     rates = []
     for category in ("input", "output", "cache_read", "cache_creation"):
-        few = _listed_price(name, msgspec.convert({category: _SAMPLE}, Usage))
-        many = _listed_price(name, msgspec.convert({category: _SAMPLE**2}, Usage))
-        if few is None or many is None or abs(many - few * _SAMPLE) > 1e-9 * many:
+        more = _listed_price(name, floor + msgspec.convert({category: _SAMPLE}, Usage))
+        if more is None:
             return None
-        rates.append(few / _SAMPLE)
-    return tuple(rates)
+        rates.append((more - before) / _SAMPLE)
+    is_linear = abs(_at(tuple(rates), mixed) - total) <= 1e-9 * total
+    return tuple(rates) if is_linear else None
 
 
 def _listed_price(name: str, usage: Usage) -> float | None:
