@@ -21,7 +21,7 @@ from bench.processes import Failed, FakeProvider
 from bench.report import Result
 from bench.wire import APIS
 
-MEASURES = ("deltas", "tools", "turns", "startup", "store")
+MEASURES = ("deltas", "tools", "turns", "concurrency", "startup", "store")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -6,10 +6,11 @@ ends when its standard input ends, so it never outlives who started it.
 
 import asyncio
 import sys
-from functools import lru_cache
 
-from bench.scenario import Step, script
-from bench.wire import api_of, last_said
+from bench.pacing import Pacer
+from bench.processes import allow_sockets
+from bench.scenario import Step, many, script
+from bench.wire import api_of, chunk, last_said
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -23,7 +24,8 @@ YIELD_EVERY = 64
 class Provider(asyncio.Protocol):
     """One connection: requests one after the other, each with its script."""
 
-    def __init__(self) -> None:
+    def __init__(self, pacer: Pacer) -> None:
+        self._pacer = pacer
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._playing: asyncio.Task[None] | None = None
@@ -59,7 +61,11 @@ class Provider(asyncio.Protocol):
         try:
             if api is None:
                 raise ValueError(f"there is nothing at {path!r}")
-            steps = script(api, scenario, last_said(body))
+            said = last_said(body)
+            if said == "results" and (asked := many(scenario)):
+                self._pacer.add(api, self._transport, *asked, head=_HEAD)
+                return
+            steps = script(api, scenario, said)
         except ValueError:
             self._transport.write(_REFUSAL)
             return
@@ -75,13 +81,8 @@ async def _play(transport: asyncio.Transport, steps: list[Step]) -> None:
         if wait_s > 0 or not number % YIELD_EVERY:
             await asyncio.sleep(max(wait_s, 0.0))
         if frame:
-            transport.write(_chunk(frame))
-    transport.write(b"0\r\n\r\n")
-
-
-@lru_cache(8192)
-def _chunk(frame: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(frame), frame)
+            transport.write(chunk(frame))
+    transport.write(chunk(b""))
 
 
 def _content_length(head: bytes) -> int:
@@ -93,7 +94,8 @@ def _content_length(head: bytes) -> int:
 
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Provider, "127.0.0.1", 0)
+    pacer = Pacer()
+    server = await loop.create_server(lambda: Provider(pacer), "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
     loop.add_reader(sys.stdin, ended.set)
@@ -102,4 +104,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
+    allow_sockets()
     asyncio.run(_serve())

@@ -17,6 +17,9 @@ ORDER_S = 300.0
 """An order that takes longer has failed."""
 
 
+SOCKETS = 8192
+
+
 class Failed(Exception):
     """A process did not do what it was told."""
 
@@ -76,6 +79,16 @@ class Process:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+
+
+def allow_sockets() -> None:
+    """Let this process open as many files as the system lets it, for many connections at once."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = SOCKETS if most == resource.RLIM_INFINITY else min(most, SOCKETS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 _FOREIGN = ("PALAVER_", "ANTHROPIC_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_")

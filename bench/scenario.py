@@ -4,6 +4,7 @@ burst-2000        2,000 deltas as fast as the socket takes them, one write each
 paced-600-2       600 deltas with gaps of 2 ms
 tools             three calls whose arguments are complete at 0, 0.5 and 1 s, then 0.5 s of text
 loop              one call; after its result an answer of 1,200 characters in 20 deltas
+many-200-20       one call; after its result 200 stamped deltas with gaps of 20 ms (bench.pacing)
 """
 
 from functools import cache
@@ -40,8 +41,16 @@ def script(api: Api, scenario: str, said: str) -> list[Step]:
             return _text(api, 5, 0.0) if answered else _three_calls(api)
         case "loop":
             return _answer(api) if answered else _one_call(api)
+        case "many" if not answered:
+            return _one_call(api)
         case _:
             raise ValueError(f"there is no scenario {scenario!r}")
+
+
+def many(scenario: str) -> tuple[int, int] | None:
+    """Deltas and gap in ms, when this is the scenario `many`."""
+    kind, *numbers = scenario.split("-")
+    return (int(numbers[0]), int(numbers[1])) if kind == "many" else None
 
 
 def expected_chars(deltas: int) -> int:

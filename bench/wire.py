@@ -1,5 +1,6 @@
 """What a provider streams: Anthropic's Messages, OpenAI's chat completions and responses."""
 
+from functools import lru_cache
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -219,6 +220,12 @@ _FRAMES: dict[Api, type[Frames]] = {
 def frames(api: Api) -> Frames:
     """A new answer on the wire of `api`."""
     return _FRAMES[api]()
+
+
+@lru_cache(8192)
+def chunk(frame: bytes) -> bytes:
+    """A frame as HTTP carries it; an empty one is the end."""
+    return b"%x\r\n%b\r\n" % (len(frame), frame)
 
 
 def api_of(path: str) -> Api | None:

@@ -16,6 +16,8 @@ from typing import Any
 from bench import memory
 from bench.contestants import make
 from bench.contestants.base import starts
+from bench.crowd import crowd
+from bench.processes import allow_sockets
 from bench.scenario import QUESTION
 from bench.wire import WARM_UP
 
@@ -62,6 +64,11 @@ class Worker:
         await self._contestant.say(QUESTION, _Heard())
         ended = time.monotonic()
         return {"starts_s": sorted(s - began for s in starts), "wall_s": ended - began}
+
+    async def crowd(self, number: int, deltas: int, limit_s: float) -> dict[str, Any]:
+        """`number` new conversations at once, a turn of so many stamped deltas in each."""
+        await self._contestant.say(WARM_UP, _Heard())
+        return await crowd(self._contestant, number, deltas, limit_s=limit_s)
 
     async def turns(self, number: int) -> dict[str, Any]:
         """So many turns: CPU and wall seconds of each."""
@@ -112,6 +119,7 @@ class _Heard:
 
 def main(name: str) -> None:
     """Serve until standard input ends. What libraries print goes to standard error."""
+    allow_sockets()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     with asyncio.Runner() as runner:

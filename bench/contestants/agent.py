@@ -22,14 +22,17 @@ class CreateAgent:
 
         await self.aclose()
         self._conversations += 1
-        self._config = {
-            "configurable": {"thread_id": str(self._conversations)},
-            "recursion_limit": 50,
-        }
+        self._config = _config(self._conversations)
         self._saver = AsyncSqliteSaver.from_conn_string(str(folder / "agent.db"))
         checkpointer = await self._saver.__aenter__()
         given = list(TOOLS.values()) if tools else []
         self._agent = create_agent(_model(api, url), tools=given, checkpointer=checkpointer)
+
+    async def another(self) -> "CreateAgent":
+        self._conversations += 1
+        made = CreateAgent()
+        made._agent, made._config = self._agent, _config(self._conversations)
+        return made
 
     async def say(self, text: str, heard: Heard) -> None:
         from langchain_core.messages import AIMessageChunk
@@ -50,6 +53,10 @@ class CreateAgent:
         if self._saver is not None:
             await self._saver.__aexit__(None, None, None)
             self._saver = None
+
+
+def _config(conversation: int) -> dict[str, Any]:
+    return {"configurable": {"thread_id": str(conversation)}, "recursion_limit": 50}
 
 
 def _model(api: Api, url: str) -> Any:

@@ -33,6 +33,13 @@ class Contestant(Protocol):
         """Be ready for the first turn of a new conversation with the provider at `url`."""
         ...
 
+    async def another(self) -> "Contestant":
+        """Another new conversation, held in the same process with the same connections and files.
+
+        It ends with this one; only this one is closed.
+        """
+        ...
+
     async def say(self, text: str, heard: Heard) -> None:
         """Carry out one turn, tool calls included. Raises when it does not end well."""
         ...

@@ -19,6 +19,11 @@ class PalaverAdapter:
         await self.aclose()
         self._model = model(api, url)
 
+    async def another(self) -> "PalaverAdapter":
+        made = PalaverAdapter()
+        made._model = self._model
+        return made
+
     async def say(self, text: str, heard: Heard) -> None:
         from palaver.domain.ids import MessageId
         from palaver.domain.messages import Message, Role, Text

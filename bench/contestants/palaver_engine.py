@@ -9,6 +9,7 @@ from bench.wire import Api
 
 if TYPE_CHECKING:
     from palaver.service.conversation import Conversation
+    from palaver.service.manager import ConversationManager
 
 ENDLESS = 10**9
 """A window that no conversation fills: what is measured is the turn, not compaction."""
@@ -42,6 +43,7 @@ class PalaverEngine:
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
+        self._manager: ConversationManager | None = None
         self._conversation: Conversation | None = None
 
     async def begin(self, api: Api, url: str, folder: Path, *, tools: bool) -> None:
@@ -52,7 +54,7 @@ class PalaverEngine:
         made = [
             palaver.tool(effect="read", description=DESCRIPTIONS[n])(f) for n, f in TOOLS.items()
         ]
-        manager = await self._stack.enter_async_context(
+        self._manager = await self._stack.enter_async_context(
             palaver.open(
                 folder / "palaver.db",
                 model=model(api, url),
@@ -60,7 +62,13 @@ class PalaverEngine:
                 environment=Environment(home=folder, model="offline"),
             )
         )
-        self._conversation = await manager.create()
+        self._conversation = await self._manager.create()
+
+    async def another(self) -> "PalaverEngine":
+        assert self._manager is not None
+        made = PalaverEngine()
+        made._conversation = await self._manager.create()
+        return made
 
     async def say(self, text: str, heard: Heard) -> None:
         from palaver.domain.stream import TextDelta, TurnCompleted
@@ -78,4 +86,4 @@ class PalaverEngine:
 
     async def aclose(self) -> None:
         await self._stack.aclose()
-        self._conversation = None
+        self._manager = self._conversation = None

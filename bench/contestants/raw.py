@@ -24,9 +24,16 @@ class Raw:
 
     async def begin(self, api: Api, url: str, folder: Path, *, tools: bool) -> None:
         if self._session is None:
-            self._session = aiohttp.ClientSession(read_bufsize=256 * 1024)
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=256 * 1024)
         self._messages, self._api, self._url = [], api, url + PATHS[api]
         self._tools = [tool_definition(api, name) for name in TOOLS] if tools else []
+
+    async def another(self) -> "Raw":
+        made = Raw()
+        made._session, made._api, made._url = self._session, self._api, self._url
+        made._tools = self._tools
+        return made
 
     async def say(self, text: str, heard: Heard) -> None:
         self._messages.append({"role": "user", "content": text})

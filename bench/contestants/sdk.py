@@ -33,6 +33,11 @@ class Sdk:
 
             self._client = AsyncOpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0)
 
+    async def another(self) -> "Sdk":
+        made = Sdk()
+        made._client, made._api, made._more = self._client, self._api, self._more
+        return made
+
     async def say(self, text: str, heard: Heard) -> None:
         self._messages.append({"role": "user", "content": text})
         while calls := await self._read(heard):

@@ -1,0 +1,96 @@
+"""Many conversations at once in one process: delays, throughput under overload, and memory."""
+
+from statistics import median
+from typing import Any
+
+from bench.measure.context import Context
+from bench.processes import Failed
+from bench.report import Result, Table, number, ratio, times
+from bench.wire import Api
+
+CONTESTANTS = ("raw", "palaver", "sdk", "create_agent")
+DELTAS, GAP_MS = 200, 20
+CROWDS = (100, 200)
+OVERLOAD = 1000
+LIMIT_S = 240.0
+Samples = dict[str, list[dict[str, Any]]]
+
+
+def measure(context: Context) -> Result:
+    """Each crowd in rounds, on the first wire that is asked for; the overload once or twice."""
+    rounds = 1 if context.quick else 3
+    api = context.wires[0]
+    plan = dict.fromkeys(CROWDS, rounds) | {OVERLOAD: min(rounds, 2)}
+    found = {size: _rounds(context, api, size, times_) for size, times_ in plan.items()}
+    tables = [_table(api, size, samples) for size, samples in found.items()]
+    return Result(
+        "concurrency", tables, {"api": api, "samples": {str(k): v for k, v in found.items()}}
+    )
+
+
+def _rounds(context: Context, api: Api, size: int, rounds: int) -> Samples:
+    samples: Samples = {}
+    for _ in range(rounds):
+        # New processes each time: what one crowd leaves in memory is not the next one's room.
+        with context.workers(CONTESTANTS) as workers, context.scratch() as folder:
+            for name, worker in workers.items():
+                own = folder / name
+                own.mkdir()
+                url = f"{context.url}/many-{DELTAS}-{GAP_MS}"
+                try:
+                    worker.do("begin", api=api, url=url, folder=str(own), tools=True)
+                    sample = worker.do(
+                        "crowd", number=size, deltas=DELTAS, limit_s=LIMIT_S, timeout_s=LIMIT_S + 60
+                    )
+                except Failed as failure:
+                    context.log.append(f"concurrency, {size}: {failure}")
+                    continue
+                if sample["failure"]:
+                    context.log.append(f"concurrency, {size}, {name}: {sample['failure']}")
+                samples.setdefault(name, []).append(sample)
+    return samples
+
+
+def _table(api: Api, size: int, samples: Samples) -> Table:
+    columns = (
+        "complete", "delay p50, ms", "p99", "longest", "p99 later than raw", "deltas/s", "× raw",
+        "CPU µs/delta", "× raw", "KiB idle", "KiB live", "KiB after",
+    )  # fmt: skip
+    table = Table(f"{size:,} conversations at once, {api} wire", columns)
+    for name, of in samples.items():
+        table.rows.append((name, *_cells(of, samples.get("raw"))))
+    table.notes = [
+        f"each: a question, a call, its result, then {DELTAS} deltas with gaps of {GAP_MS} ms",
+        "all begin at the same time; delay: from the provider's writing to the subscriber",
+        "KiB of resident memory for each conversation: new, at most while it streams, afterwards",
+        f"medians of {max(map(len, samples.values()), default=0)}",
+    ]
+    return table
+
+
+def _cells(of: list[dict[str, Any]], raw: list[dict[str, Any]] | None) -> list[str]:
+    def middle(field: str) -> float | None:
+        return median(s[field] for s in of) if all(field in s for s in of) else None
+
+    rate, cost = [_rate(s) for s in of], [_cost(s) for s in of]
+    p99, floor = middle("p99_ms"), median(s["p99_ms"] for s in raw) if raw else None
+    later = p99 - floor if p99 is not None and floor is not None else None
+    memory = [middle(f"{state}_bytes") for state in ("idle", "live", "after")]
+    return [
+        str(min(s["complete"] for s in of)),
+        *(number(middle(field)) for field in ("p50_ms", "p99_ms", "max_ms")),
+        number(later),
+        number(median(rate)),
+        times(ratio(rate, [_rate(s) for s in raw]) if raw else None),
+        number(median(cost)),
+        times(ratio(cost, [_cost(s) for s in raw]) if raw else None),
+        *(number(None if size is None else size / 1024) for size in memory),
+    ]
+
+
+def _rate(sample: dict[str, Any]) -> float:
+    return float(sample["deltas"] / sample["wall_s"])
+
+
+def _cost(sample: dict[str, Any]) -> float:
+    return float(sample["cpu_s"] / max(sample["deltas"], 1) * 1e6)
