@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from palaver import sync as sync
     from palaver.domain.errors import (
         ActionBlocked as ActionBlocked,
+        CircuitBreakerOpenError as CircuitBreakerOpenError,
         ConfigurationError as ConfigurationError,
         ContextWindowExceeded as ContextWindowExceeded,
         ConversationBusy as ConversationBusy,
@@ -239,6 +240,7 @@ _PLACES = {
     "palaver.providers.openai": ("OpenAIManager",),
     "palaver.domain.errors": (
         "ActionBlocked",
+        "CircuitBreakerOpenError",
         "ConfigurationError",
         "ContextWindowExceeded",
         "ConversationBusy",

@@ -39,6 +39,33 @@ class RetrySettings(msgspec.Struct, frozen=True):
     rate_limit_cap_s: float = 300.0
 
 
+class BreakerSettings(msgspec.Struct, frozen=True):
+    """When somebody who fails is left alone. Calls are counted, not attempts."""
+
+    failures: int = 5
+    """Failed calls within the window that open it."""
+    share: float = 0.5
+    """And at least this share of the window's calls: many calls have a few failures always."""
+    window_s: float = 60.0
+    open_s: float = 60.0
+    """Until the first probe; after each failed probe `growth` times as long, at most
+    `open_cap_s`."""
+    growth: float = 2.0
+    open_cap_s: float = 600.0
+    probe_s: float = 150.0
+    """After this time a probe that said nothing is taken for lost: longer than a first token may
+    take."""
+
+
+class BudgetSettings(msgspec.Struct, frozen=True):
+    """How much may be repeated over all calls to one model."""
+
+    tokens: float = 100.0
+    """Nothing is repeated while half of them or fewer are left; a failed attempt takes one."""
+    refill: float = 0.1
+    """Tokens that a success gives back."""
+
+
 class StreamSettings(msgspec.Struct, frozen=True):
     """Run logs and their readers."""
 
@@ -61,14 +88,39 @@ class ToolSettings(msgspec.Struct, frozen=True):
     """What the model gets of one result; the rest is kept as a blob."""
 
 
+class CompactionSettings(msgspec.Struct, frozen=True):
+    """When a conversation's window is made smaller, and by whom. Shares are of the window."""
+
+    automatic: bool = True
+    """False: only when somebody asks for it; a conversation that is too long is then an error."""
+    window: int | Literal["auto"] = 50_000
+    """Tokens of a request at most, never more than the model takes; `auto`: as many as it takes.
+    Long windows cost with every request, and models find less in them."""
+    minimum: int = 10_000
+    """Tokens below which nothing is made smaller while the model has room."""
+    trigger: float = 0.85
+    target: float = 0.60
+    """What a compaction leaves: the distance to `trigger` is how long its result stays cached."""
+    prepare: float = 0.70
+    """From here on the summary is written in the background, before it is needed."""
+    summaries: Literal["prepared", "inline", "off"] = "prepared"
+    """`inline`: a turn waits for the summary, which suits programs that end with their answer;
+    `off`: no model writes any."""
+    summary_model: str = ""
+    """`provider:model` that writes them; empty takes the conversation's own."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All of them."""
 
     clocks: Clocks = Clocks()
     turn: TurnLimits = TurnLimits()
     retry: RetrySettings = RetrySettings()
+    breaker: BreakerSettings = BreakerSettings()
+    budget: BudgetSettings = BudgetSettings()
     stream: StreamSettings = StreamSettings()
     tools: ToolSettings = ToolSettings()
+    context: CompactionSettings = CompactionSettings()
     titles: Literal["extractive", "model", "off"] = "extractive"
     """Who names a conversation after its first answer, when nobody has: its first sentence, the
     conversation's model (one small request), or nobody."""

@@ -41,6 +41,7 @@
         ├── ContextOverflow             the provider counted more tokens than fit
         ├── RequestTooLarge
         ├── ContentBlocked
+        ├── CircuitBreakerOpenError     it failed a moment ago and is left alone; nothing was sent
         ├── StreamTruncated             the stream ended without its end marker
         └── ProtocolViolation           what came is not the protocol
 
@@ -403,6 +404,25 @@ class ContentBlocked(ProviderError):
     """The provider's filter refused input or output."""
 
     code = "content_blocked"
+
+
+class CircuitBreakerOpenError(ProviderError):
+    """The provider failed several calls in a row and is left alone for a while. Nothing was sent.
+
+    `retry_after_s` says when it is tried again; `cause` is the code of the last failure."""
+
+    code = "circuit_open"
+    retryable = True
+    default_hint = "Wait, or use another model; it is tried again by itself."
+
+    def __init__(self, name: str, *, retry_after_s: float, cause: str = "") -> None:
+        because = f" ({cause})" if cause else ""
+        super().__init__(
+            f"{name} has failed several times{because} and is tried again in "
+            f"{max(1, round(retry_after_s))} s",
+            retry_after_s=retry_after_s,
+        )
+        self.name, self.cause = name, cause
 
 
 class StreamTruncated(ProviderError):
