@@ -110,6 +110,48 @@ class CompactionSettings(msgspec.Struct, frozen=True):
     """`provider:model` that writes them; empty takes the conversation's own."""
 
 
+class CompactionSettings(msgspec.Struct, frozen=True):
+    """When a conversation's window is made smaller, and by whom. Shares are of the window."""
+
+    automatic: bool = True
+    """False: only when somebody asks for it; a conversation that is too long is then an error."""
+    window: int | Literal["auto"] = 50_000
+    """Tokens of a request at most, never more than the model takes; `auto`: as many as it takes.
+    Long windows cost with every request, and models find less in them."""
+    minimum: int = 10_000
+    """Tokens below which nothing is made smaller while the model has room."""
+    trigger: float = 0.85
+    target: float = 0.60
+    """What a compaction leaves: the distance to `trigger` is how long its result stays cached."""
+    prepare: float = 0.70
+    """From here on the summary is written in the background, before it is needed."""
+    summaries: Literal["prepared", "inline", "off"] = "prepared"
+    """`inline`: a turn waits for the summary, which suits programs that end with their answer;
+    `off`: no model writes any."""
+    summary_model: str = ""
+    """`provider:model` that writes them; empty takes the conversation's own."""
+    summary_tokens: int = 2_000
+    """Of a summary at most, and never more than a quarter of what the window is to hold."""
+    strategy: str = "auto"
+    """The name of one, or `auto`: chosen by what the conversation is made of."""
+    selection: Literal["counts", "shares"] = "counts"
+    """How `auto` chooses: by the two counts that follow, or by the two shares behind them."""
+    tool_requests: int = 10
+    """More than these, and what tools said is preserved."""
+    topic_transitions: int = 5
+    """More than these, and the summary goes by topic."""
+    tool_share: float = 0.50
+    """Of the tokens to be summarised, in calls and results."""
+    closed_topics: int = 3
+    """Topics that lie wholly in what is to be summarised."""
+    min_gain: float = 0.10
+    """A compaction that takes off less than this share is not accepted."""
+    unsupported: float = 0.05
+    """Share of a summary's identifiers that may be missing in what it was written from."""
+    expected_requests: int = 10
+    """Later requests over which breaking the provider's cache has to pay."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All of them."""
 
