@@ -45,13 +45,15 @@ def open_turn(
 
 
 def close_turns(
-    connection: apsw.Connection, log: Log, turns: Sequence[TurnId], *, keep_runs: int
+    connection: apsw.Connection, scope: Scope, log: Log, turns: Sequence[TurnId], *, keep_runs: int
 ) -> None:
     """Close these turns of a conversation, and prune its run logs if there are any of them."""
     for turn in turns:
+        # By the tenant's index of ids: the one of conversations would be a walk over all its turns.
         connection.execute(
-            "UPDATE turns SET open = 0 WHERE conversation = ? AND id = ? AND open = 1",
-            (log.key, turn),
+            "UPDATE turns SET open = 0"
+            " WHERE tenant_id = ? AND id = ? AND conversation = ? AND open = 1",
+            (scope.tenant, turn, log.key),
         )
     if turns:
         _prune_runs(connection, log, keep_runs)

@@ -168,7 +168,7 @@ def append(
         open_turn(connection, scope, log, opens, owner=owner, message=first, appended=appended)
     if run is not None:
         append_run(connection, scope, *run, conversation=log.key)
-    close_turns(connection, log, batch.closed, keep_runs=keep_runs)
+    close_turns(connection, scope, log, batch.closed, keep_runs=keep_runs)
     if snapshot is not None:
         if snapshot.seq > appended.last:
             raise InvalidInput("the snapshot is ahead of the log")
