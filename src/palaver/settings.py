@@ -108,28 +108,6 @@ class CompactionSettings(msgspec.Struct, frozen=True):
     `off`: no model writes any."""
     summary_model: str = ""
     """`provider:model` that writes them; empty takes the conversation's own."""
-
-
-class CompactionSettings(msgspec.Struct, frozen=True):
-    """When a conversation's window is made smaller, and by whom. Shares are of the window."""
-
-    automatic: bool = True
-    """False: only when somebody asks for it; a conversation that is too long is then an error."""
-    window: int | Literal["auto"] = 50_000
-    """Tokens of a request at most, never more than the model takes; `auto`: as many as it takes.
-    Long windows cost with every request, and models find less in them."""
-    minimum: int = 10_000
-    """Tokens below which nothing is made smaller while the model has room."""
-    trigger: float = 0.85
-    target: float = 0.60
-    """What a compaction leaves: the distance to `trigger` is how long its result stays cached."""
-    prepare: float = 0.70
-    """From here on the summary is written in the background, before it is needed."""
-    summaries: Literal["prepared", "inline", "off"] = "prepared"
-    """`inline`: a turn waits for the summary, which suits programs that end with their answer;
-    `off`: no model writes any."""
-    summary_model: str = ""
-    """`provider:model` that writes them; empty takes the conversation's own."""
     summary_tokens: int = 2_000
     """Of a summary at most, and never more than a quarter of what the window is to hold."""
     strategy: str = "auto"
