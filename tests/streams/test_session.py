@@ -1,4 +1,5 @@
 import asyncio
+import gc
 
 import pytest
 from hypothesis import given, strategies as st
@@ -164,3 +165,36 @@ async def test_a_turn_that_is_cut_off_has_an_end(steps: int) -> None:
     async with asyncio.timeout(5):
         assert await read_all(session) == [(1, TurnInterrupted(TURN))]
     assert not streams.is_running(TURN)
+
+
+async def ended_turns(streams: StreamManager, number: int, text: str = "") -> list[TurnId]:
+    """So many turns that say `text` and end, one after the other, read by nobody."""
+
+    async def drive(session: StreamSession) -> None:
+        session.publish([TextDelta(text), TurnCompleted(session.turn)])
+
+    turns = [TurnId(f"turn_{i}") for i in range(number)]
+    for turn in turns:
+        streams.start(StreamSession(turn, CONVERSATION), drive)
+        await streams.settled(turn)
+        await asyncio.sleep(0)
+    gc.collect()
+    return turns
+
+
+async def test_a_busy_minute_keeps_the_newest_turns() -> None:
+    """However many turns end, so many stay in memory for late readers, and no more."""
+    streams = StreamManager(ToldClock(), keep=5)
+    turns = await ended_turns(streams, 40)
+    assert [t for t in turns if streams.find(t) is not None] == turns[-5:]
+
+
+async def test_long_answers_are_kept_within_bounds() -> None:
+    """Few long answers fill the memory for late readers as many short ones do."""
+    streams = StreamManager(ToldClock())
+    turns = await ended_turns(streams, 9, "x" * (1 << 20))
+    assert [t for t in turns if streams.find(t) is not None] == turns[-3:]
+    streams.forget(turns[-1])
+    more = await ended_turns(streams, 1)
+    assert streams.find(more[0]) is not None
+    assert streams.find(turns[-2]) is not None

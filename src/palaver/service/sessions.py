@@ -28,9 +28,9 @@ class TurnSessions:
     """Finds the session of a turn to work with, or to read from."""
 
     def __init__(
-        self, *, store: ConversationStore, scope: Scope, clock: Clock, keep_s: float
+        self, *, store: ConversationStore, scope: Scope, clock: Clock, keep_s: float, keep: int
     ) -> None:
-        self.streams = StreamManager(clock, keep_s=keep_s)
+        self.streams = StreamManager(clock, keep_s=keep_s, keep=keep)
         self._store, self._scope, self._clock = store, scope, clock
         self._beginning: dict[TurnId, asyncio.Event] = {}
 

@@ -51,7 +51,11 @@ class TurnRunner:
         reload: Callable[[MessageId], Awaitable[None]],
     ) -> None:
         self.sessions = TurnSessions(
-            store=store, scope=scope, clock=clock, keep_s=settings.stream.keep_sessions_s
+            store=store,
+            scope=scope,
+            clock=clock,
+            keep_s=settings.stream.keep_sessions_s,
+            keep=settings.stream.keep_sessions,
         )
         self.settings, self.clock, self.tools = settings, clock, tools
         self._store, self._blobs, self._scope = store, blobs, scope

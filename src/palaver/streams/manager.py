@@ -1,15 +1,16 @@
 """The running turns of this process.
 
 A turn runs in a task that belongs to the manager. Readers come and go; only `cancel` or `aclose`
-end a turn from outside. An ended session stays a while for late readers, then the durable run log
-serves. A held one stays as long as somebody reads it: a turn that waits for a person may wait for
-ever, and everything of it is durable.
+end a turn from outside. The newest ended sessions stay a while for late readers, within bounds of
+time, number and bytes; then the durable run log serves. A held one stays as long as somebody reads
+it: a turn that waits for a person may wait for ever, and everything of it is durable.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from palaver import log
@@ -29,21 +30,34 @@ Drive = Callable[[StreamSession], Awaitable[None]]
 """Runs a turn and publishes its events to the session; the last one is terminal or a suspension."""
 
 
-class StreamManager:
-    """Starts, finds, cancels and ends turns."""
+KEEP_BYTES = 4 << 20
+"""Of the events of ended turns, all in all."""
 
-    def __init__(self, clock: Clock, *, keep_s: float = 60.0) -> None:
+
+class _Ended(NamedTuple):
+    at: float
+    weight: int
+
+
+class StreamManager:
+    """Starts, finds, cancels and ends turns.
+
+    An ended one is kept for `keep_s` seconds, but only the newest `keep` and `KEEP_BYTES` of them.
+    """
+
+    def __init__(self, clock: Clock, *, keep_s: float = 60.0, keep: int = 64) -> None:
         self.bus = EventBus()
-        self._clock, self._keep_s = clock, keep_s
+        self._clock, self._keep_s, self._keep = clock, keep_s, keep
         self._sessions: dict[TurnId, StreamSession] = {}
         self._held: WeakValueDictionary[TurnId, StreamSession] = WeakValueDictionary()
-        self._ended_at: OrderedDict[TurnId, float] = OrderedDict()
+        self._ended: OrderedDict[TurnId, _Ended] = OrderedDict()
+        self._ended_weight = 0
         self._tasks: dict[TurnId, asyncio.Task[None]] = {}
 
     def start(self, session: StreamSession, drive: Drive) -> None:
         """Run a turn, or run it on after a suspension. Its errors are the driver's to handle."""
         self._sessions[session.turn] = self.keep(session)
-        self._ended_at.pop(session.turn, None)
+        self._count_out(session.turn)
         task = asyncio.create_task(self._run(session, drive), name=f"turn {session.turn}")
         self._tasks[session.turn] = task
         task.add_done_callback(partial(self._settle, session))
@@ -70,7 +84,7 @@ class StreamManager:
         if turn not in self._tasks:
             self._sessions.pop(turn, None)
             self._held.pop(turn, None)
-            self._ended_at.pop(turn, None)
+            self._count_out(turn)
 
     def is_running(self, turn: TurnId) -> bool:
         """Whether a task works on the turn right now."""
@@ -114,18 +128,26 @@ class StreamManager:
             # Nothing durable says so yet; the next process finds the turn open and says the same.
             session.publish([TurnInterrupted(session.turn)])
         if session.is_ended:
-            self._ended_at[session.turn] = self._clock.monotonic()
-            self._ended_at.move_to_end(session.turn)
+            self._count_out(session.turn)
+            self._ended[session.turn] = _Ended(self._clock.monotonic(), session.weight)
+            self._ended_weight += session.weight
+            self._forget_old()
         else:  # held, or another process's by now
             session.release()
             self._sessions.pop(session.turn, None)
 
     def _forget_old(self) -> None:
-        now = self._clock.monotonic()
-        while self._ended_at:
-            turn, ended_at = next(iter(self._ended_at.items()))
-            if ended_at >= now - self._keep_s:
+        before = self._clock.monotonic() - self._keep_s
+        while self._ended:
+            turn, ended = next(iter(self._ended.items()))
+            fits = len(self._ended) <= self._keep and self._ended_weight <= KEEP_BYTES
+            if fits and ended.at >= before:
                 return  # they are in order of time, so that a busy minute costs nothing here
-            del self._ended_at[turn]
+            self._count_out(turn)
             if turn not in self._tasks:
                 self._sessions.pop(turn, None)
+
+    def _count_out(self, turn: TurnId) -> None:
+        ended = self._ended.pop(turn, None)
+        if ended is not None:
+            self._ended_weight -= ended.weight

@@ -26,6 +26,8 @@ ReadRun: TypeAlias = Callable[[int], Awaitable[Sequence[RunRow]]]
 
 MEMORY_EVENTS = 20_000
 """Events of one turn kept in memory; about 100 bytes each."""
+_EVENT_BYTES = 100
+_TURN_BYTES = 2_000
 
 
 class Numbered(msgspec.Struct, frozen=True):
@@ -85,6 +87,13 @@ class StreamSession:
         if self._successor is not None:
             return self._successor.last
         return self._before + len(self._events)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes; what messages and results say, which the
+        conversation's state holds as well, is not counted."""
+        texts = sum(len(getattr(event, "text", "")) for event in self._events)
+        return _TURN_BYTES + _EVENT_BYTES * len(self._events) + texts
 
     @property
     def is_ended(self) -> bool:
