@@ -22,6 +22,7 @@ from bench.report import Result
 from bench.wire import APIS
 
 MEASURES = ("deltas", "tools", "turns", "concurrency", "startup", "store")
+LOOPS = ("asyncio", "uvloop")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -36,7 +37,9 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="palaver-bench-")))
         provider = stack.enter_context(FakeProvider())
         present = _present(asked.contestants, log)
-        context = Context(provider.url, present, tuple(asked.wires), folder, asked.quick, log)
+        context = Context(
+            provider.url, present, tuple(asked.wires), asked.loop, folder, asked.quick, log
+        )
         for name in asked.only:
             started = time.monotonic()
             try:
@@ -62,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     known = tuple(contestants.NAMES)
     parser.add_argument("--contestants", type=_names(known), default=list(known), metavar="NAME,…")
     parser.add_argument("--wires", type=_names(APIS), default=list(APIS), metavar="NAME,…")
+    parser.add_argument("--loop", choices=LOOPS, default=LOOPS[0], help="of every contestant")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter conversations")
     parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", metavar="FILE")
     return parser.parse_args()

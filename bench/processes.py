@@ -106,8 +106,8 @@ class FakeProvider(Process):
 class WorkerProcess(Process):
     """A contestant that takes orders."""
 
-    def __init__(self, contestant: str) -> None:
-        super().__init__("bench.worker", contestant)
+    def __init__(self, contestant: str, loop: str = "asyncio") -> None:
+        super().__init__("bench.worker", contestant, loop)
         self.contestant = contestant
         self.line()
 

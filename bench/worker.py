@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +118,12 @@ class _Heard:
         self.chars += len(piece)
 
 
-def main(name: str) -> None:
+def main(name: str, loop: str = "asyncio") -> None:
     """Serve until standard input ends. What libraries print goes to standard error."""
     allow_sockets()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=_loops(loop)) as runner:
         worker: Any = _worker(name)
         answers.write("{}\n")
         for line in sys.stdin:
@@ -135,6 +136,15 @@ def main(name: str) -> None:
         runner.run(worker.aclose())
 
 
+def _loops(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop called `name`; None for asyncio's own."""
+    if name == "asyncio":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
 def _worker(name: str) -> Any:
     if name == "store":
         from bench.measure.store_worker import StoreWorker
@@ -144,4 +154,4 @@ def _worker(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -19,6 +19,8 @@ class Context(msgspec.Struct, frozen=True):
     """The fake provider's address; a scenario's name follows it."""
     contestants: tuple[str, ...]
     wires: tuple[Api, ...]
+    loop: str
+    """`asyncio` or `uvloop`: the event loop of every contestant."""
     folder: Path
     quick: bool
     log: list[str]
@@ -35,7 +37,7 @@ class Context(msgspec.Struct, frozen=True):
             started: dict[str, WorkerProcess] = {}
             for name in self.chosen(names):
                 try:
-                    started[name] = stack.enter_context(WorkerProcess(name))
+                    started[name] = stack.enter_context(WorkerProcess(name, self.loop))
                 except Failed as failure:
                     self.log.append(f"{name} left out: {failure}")
             yield started

@@ -26,16 +26,17 @@ def measure(context: Context) -> Result:
     with context.workers(CONTESTANTS) as workers:
         for api in context.wires:
             found[api] = {
-                scenario: _rounds(context, workers, api, scenario, rounds)
+                scenario: samples_of(context, workers, api, scenario, rounds)
                 for scenario, rounds in plan.items()
             }
     tables = [_table(api, *found[api].values()) for api in context.wires]
     return Result("deltas", tables, {"samples": found})
 
 
-def _rounds(
+def samples_of(
     context: Context, workers: dict[str, WorkerProcess], api: Api, scenario: str, rounds: int
 ) -> Samples:
+    """So many answers of every worker, in turn. `us`: microseconds of CPU for each delta."""
     samples: Samples = {name: [] for name in workers}
     deltas = int(scenario.split("-")[1])
     with context.scratch() as folder:
