@@ -37,6 +37,8 @@ class RetrySettings(msgspec.Struct, frozen=True):
     rate_limit_base_s: float = 10.0
     rate_limit_factor: float = 3.0
     rate_limit_cap_s: float = 300.0
+    patience_s: float = 5.0
+    """The longest wait for one model where another one stands by."""
 
 
 class BreakerSettings(msgspec.Struct, frozen=True):
