@@ -1,4 +1,10 @@
-"""One request to a model, from sending it to its end, with tools starting underway."""
+"""One request to a model, from sending it to its end, with tools starting underway.
+
+Two tasks work on it. The reading task takes the model's batches and shows what they say in the same
+step: between the socket and the readers of a turn nothing waits in a queue, and nothing is read
+before what came is shown. The turn's own task sleeps meanwhile; the inbox wakes it for what has
+consequences: the end of the stream, a finished tool, a cancel.
+"""
 
 from collections.abc import AsyncIterator
 from typing import TypeAlias
@@ -14,7 +20,7 @@ from palaver.domain.stream import (
     ToolRequested,
 )
 from palaver.domain.values import Usage
-from palaver.engine.inbox import Inbox, Progressed, Stop, StreamEnded, ToolDone, Waited
+from palaver.engine.inbox import Progressed, Stop, StreamEnded, ToolDone, Waited
 from palaver.engine.integrator import StreamingToolIntegrator
 from palaver.engine.ports import TurnPorts
 from palaver.providers.base import (
@@ -46,6 +52,7 @@ class Attempt:
         self._ports, self._integrator, self.number = ports, integrator, number
         self.stream: ModelStream = ports.model.stream(request)
         self.outcome: Outcome | None = None
+        self._finished: Finished | None = None
         self.saw_content = False
         self.usage: Usage | None = None
         self.first_token_s: float | None = None
@@ -57,17 +64,15 @@ class Attempt:
         return self._ports.clock.monotonic() - self._began
 
     async def run(self) -> AsyncIterator[list[StreamEvent]]:
-        """What to show, as it comes, until `outcome` is set."""
+        """What to show beside the model's words, as it comes, until `outcome` is set."""
         inbox = self._ports.inbox
         yield [AttemptStarted(self.number, self._ports.model.name)]
-        inbox.spawn(pump(self.stream, inbox, self.number), name="model stream")
+        inbox.spawn(self._read(), name="model stream")
         while self.outcome is None:
             shown: list[StreamEvent] = []
             match await inbox.get():
-                case list() as batch:
-                    shown = self._take(batch)
-                case StreamEnded(number=number, error=error) if number == self.number:
-                    self.outcome = error or StreamTruncated("the model's stream had no end")
+                case StreamEnded(number=number, outcome=outcome) if number == self.number:
+                    self.outcome = outcome
                 case ToolDone() as done:
                     shown = [self._integrator.finish(done)]
                 case Progressed() as progressed:
@@ -80,6 +85,30 @@ class Attempt:
                 yield shown
         if isinstance(self.outcome, ProviderError) and self.saw_content:
             self.outcome.in_stream = True
+
+    async def _read(self) -> None:
+        """Show the model's batches until the stream ends, well or not; then tell the turn."""
+        inbox, stream = self._ports.inbox, self.stream
+        failure: ProviderError = StreamTruncated("the model's stream had no end")
+        try:
+            async for batch in stream:
+                if self.outcome is not None:
+                    return  # stopped; the cancel of this task is on its way
+                if shown := self._take(batch):
+                    self._ports.show(shown)
+                if self._finished is not None:
+                    inbox.put(StreamEnded(self.number, self._finished))
+                    return
+        except ProviderError as error:
+            failure = error
+        except Exception as unexpected:  # noqa: BLE001 - an adapter must not hang or kill a turn
+            failure = ProtocolViolation(
+                f"the model adapter failed: {type(unexpected).__name__}: {unexpected}",
+                should_retry=False,
+            )
+        finally:
+            await stream.aclose()
+        inbox.put(StreamEnded(self.number, failure))
 
     def _take(self, batch: list[ModelEvent]) -> list[StreamEvent]:
         shown: list[StreamEvent] = []
@@ -98,27 +127,9 @@ class Attempt:
                 case UsageKnown(usage=usage):
                     self.usage = usage
                 case Finished():
-                    self.outcome = event
+                    self._finished = event
                     self.usage = event.usage or self.usage
         if shown and not self.saw_content:
             self.saw_content = True
             self.first_token_s = self.duration_s
         return shown
-
-
-async def pump(stream: ModelStream, inbox: Inbox, number: int) -> None:
-    """Carry a model's batches to the inbox until the stream ends, well or not."""
-    error: ProviderError | None = None
-    try:
-        async for batch in stream:
-            inbox.put(batch)
-    except ProviderError as failure:
-        error = failure
-    except Exception as unexpected:  # noqa: BLE001 - an adapter must not hang or kill a turn
-        error = ProtocolViolation(
-            f"the model adapter failed: {type(unexpected).__name__}: {unexpected}",
-            should_retry=False,
-        )
-    finally:
-        await stream.aclose()
-    inbox.put(StreamEnded(number, error))

@@ -1,7 +1,8 @@
 """Everything that can happen to a running turn arrives in one place, in order.
 
-The model's batches, finished tools, progress, a person's cancel, the deadline: the turn's loop
-takes one item at a time, so its decisions need no locks.
+The end of the model's stream, finished tools, progress, a person's cancel, the deadline: the turn's
+loop takes one item at a time, so its decisions need no locks. What the model says on the way there
+decides nothing and does not pass here (`attempt`).
 """
 
 import asyncio
@@ -14,14 +15,14 @@ import msgspec
 from palaver.domain.errors import ProviderError
 from palaver.domain.ids import CallId
 from palaver.domain.messages import ToolResult
-from palaver.providers.base import ModelEvent
+from palaver.providers.base import Finished
 
 
 class StreamEnded(msgspec.Struct, frozen=True):
-    """Attempt `number`'s stream is over; `error` says why when it was not `Finished`."""
+    """Attempt `number`'s stream is over, well or not."""
 
     number: int
-    error: ProviderError | None
+    outcome: Finished | ProviderError
 
 
 class ToolDone(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ class Waited(msgspec.Struct, frozen=True):
     """The wait before the next attempt is over."""
 
 
-Item: TypeAlias = list[ModelEvent] | StreamEnded | ToolDone | Progressed | Stop | Waited
+Item: TypeAlias = StreamEnded | ToolDone | Progressed | Stop | Waited
 
 
 class Inbox:

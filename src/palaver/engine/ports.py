@@ -43,6 +43,8 @@ class TurnPorts(msgspec.Struct, frozen=True, kw_only=True):
     tools: ToolManager
     window: ContextWindowManager
     inbox: Inbox
+    show: Callable[[list[StreamEvent]], None]
+    """Shows what the model says at once, without a step of the turn; promises nothing."""
     clock: Clock
     settings: Settings
     chance: Callable[[], float]

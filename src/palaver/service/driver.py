@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from palaver import log
 from palaver.domain.errors import PalaverError, StaleWriter, TurnTakenOver
-from palaver.domain.stream import TurnFailed
+from palaver.domain.stream import StreamEvent, TurnFailed
 from palaver.domain.values import Scope
 from palaver.engine.ports import Commit, Emission
 from palaver.service.actions import RecordFacts
@@ -49,8 +49,7 @@ class TurnDriver:
                     if isinstance(emission, Commit):
                         await self._commit(emission)
                     else:
-                        self._session.publish(emission)
-                        self._flush_later()
+                        self.show(emission)
         except TurnTakenOver as error:
             await self._leave(error)
         except PalaverError as error:
@@ -58,6 +57,11 @@ class TurnDriver:
         finally:
             watch.cancel()
             await self._stop_flushing()
+
+    def show(self, events: list[StreamEvent]) -> None:
+        """Show events now; they are written a little later, or with the next facts."""
+        self._session.publish(events)
+        self._flush_later()
 
     async def _leave(self, taken: TurnTakenOver) -> None:
         log.get("turn").warning("turn_taken_over", turn=self._session.turn)

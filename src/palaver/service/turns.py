@@ -10,6 +10,7 @@ from palaver.domain.errors import InvalidInput, NotFound, PalaverError, Provider
 from palaver.domain.ids import BlobId, MessageId, TurnId
 from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
+from palaver.domain.stream import StreamEvent
 from palaver.domain.values import Scope, Usage
 from palaver.engine.inbox import Inbox, Stop
 from palaver.engine.ports import Emission, TurnPorts
@@ -103,8 +104,6 @@ class TurnRunner:
     # Filling in the ports.
 
     def _start(self, states: StateManager, session: StreamSession, question: MessageId) -> None:
-        ports = self._ports(states)
-        session.on_cancel(lambda: ports.inbox.put(Stop()))
         driver = TurnDriver(
             states,
             self._store,
@@ -113,6 +112,8 @@ class TurnRunner:
             settings=self.settings.stream,
             moved=self.sessions.hand_over,
         )
+        ports = self._ports(states, driver.show)
+        session.on_cancel(lambda: ports.inbox.put(Stop()))
         self.streams.start(
             session, lambda s: self._drive(states, driver, run_turn(ports, s.turn, question))
         )
@@ -153,7 +154,7 @@ class TurnRunner:
         done = await states.dispatch(command)
         return done.state.metadata.title
 
-    def _ports(self, states: StateManager) -> TurnPorts:
+    def _ports(self, states: StateManager, show: Callable[[list[StreamEvent]], None]) -> TurnPorts:
         opened = states.state.turn
         return TurnPorts(
             scope=self._scope,
@@ -162,6 +163,7 @@ class TurnRunner:
             tools=self.tools,
             window=self.window,
             inbox=Inbox(),
+            show=show,
             clock=self.clock,
             settings=self.settings,
             chance=self._chance,
