@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 from hypothesis import given, strategies as st
 
 from palaver.domain.history import CHUNK, History
@@ -24,6 +26,37 @@ def test_replacing_the_last_leaves_the_old_version_alone(items: list[int], new: 
     after = before.replace_last(new)
     assert list(before) == items
     assert list(after) == [*items[:-1], new]
+
+
+@given(st.integers(0, 3 * CHUNK), st.integers(0, 3 * CHUNK), st.integers(0, 3 * CHUNK))
+def test_a_beginning_is_one_of_the_very_same_objects(length: int, first: int, changed: int) -> None:
+    """However a history was made: equal items are not enough, and all of them count."""
+    items = [(i,) for i in range(length)]
+    whole, beginning = History(items), History(items[:first])
+    assert whole.starts_with(whole.first(first))
+    assert whole.starts_with(beginning)
+    assert beginning.starts_with(whole) is (first >= length)
+    grown = beginning
+    for item in items[first:]:
+        grown = grown.append(item)
+    assert grown.starts_with(whole)
+    others = [(i,) if i == changed else item for i, item in enumerate(items)]
+    assert whole.starts_with(History(others)) is (changed >= length)
+    assert History.of(whole) is whole
+    assert History.of(items) == whole
+
+
+def test_shared_chunks_are_not_walked() -> None:
+    """That two versions have a chunk in common is seen without a look into it."""
+
+    class Closed(tuple[int, ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[int]:
+            raise AssertionError("it was looked into")
+
+    before = History._of((Closed(range(CHUNK)), Closed(range(CHUNK))), ())
+    assert before.append(1).append(2).starts_with(before.append(1)) is True
 
 
 def test_versions_share_what_they_have_in_common() -> None:

@@ -109,7 +109,7 @@ def test_requests_are_valid_and_repeatable(
                 body = await kept.encode(request)
                 assert body == await encoder().encode(request)
                 if asked[-2].role is not Role.ASSISTANT or not asked[-2].tool_calls:
-                    check(json.loads(body))
+                    check(json.loads(b"".join(body)))
 
     asyncio.run(run())
 

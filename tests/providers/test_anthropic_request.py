@@ -43,7 +43,7 @@ def encoder(model: str = "claude-sonnet-4-5", **info: Any) -> RequestEncoder:
 async def body(
     *messages: Message, by: RequestEncoder | None = None, **fields: Any
 ) -> dict[str, Any]:
-    raw = await (by or encoder()).encode(ModelRequest(messages, **fields))
+    raw = b"".join(await (by or encoder()).encode(ModelRequest(messages, **fields)))
     decoded: dict[str, Any] = json.loads(raw)
     return decoded
 
@@ -104,9 +104,8 @@ async def test_a_round_of_tools() -> None:
 
 async def test_arguments_are_sent_as_they_were_written() -> None:
     """Valid arguments keep their spelling; what is no object becomes an empty one."""
-    raw = await encoder().encode(
-        ModelRequest((user("x"), said(call("a", '{"n": 1.10, "s":"\\u00e9"}'), call("b", "[1]"))))
-    )
+    calls = (call("a", '{"n": 1.10, "s":"\\u00e9"}'), call("b", "[1]"))
+    raw = b"".join(await encoder().encode(ModelRequest((user("x"), said(*calls)))))
     assert b'"input":{"n": 1.10, "s":"\\u00e9"}' in raw
     assert b'"id":"b","name":"look","input":{}' in raw
 
@@ -143,7 +142,8 @@ async def test_thinking_goes_back_unchanged() -> None:
             "caller": {"type": "direct"},
         },
     ]
-    assert b'{"type":"server_tool_use", "n":1.50}' in await encoder().encode(ModelRequest(history))
+    raw = b"".join(await encoder().encode(ModelRequest(history)))
+    assert b'{"type":"server_tool_use", "n":1.50}' in raw
 
 
 async def test_nothing_empty_is_sent() -> None:
@@ -409,7 +409,7 @@ async def test_history_is_encoded_once() -> None:
         history += [said(f"a{number}", id=f"a{number}"), user(f"u{number}", id=f"u{number + 1}")]
     assert reads == ["b"]
     grown = said("a0 and more", id="a0")
-    sent = await body(history[0], grown, history[2], by=by)
+    sent = await body(history[0], grown, history[2], by=by, read_blob=read)
     assert sent["messages"][1]["content"][0]["text"] == "a0 and more"
 
 

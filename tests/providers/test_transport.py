@@ -36,7 +36,7 @@ def opened(
     transport: Transport, url: str, *, clocks: Clocks = SLOW, body: bytes = b"{}"
 ) -> EventSource:
     headers = {"x-api-key": "sk-secret-secret", "content-type": "application/json"}
-    return transport.open(f"{url}/v1/x", headers=headers, body=body, clocks=clocks, provider="p")
+    return transport.open(f"{url}/v1/x", headers=headers, body=[body], clocks=clocks, provider="p")
 
 
 async def collected(source: EventSource, *, content: bool = True) -> list[Sse]:
@@ -258,7 +258,7 @@ async def test_key_that_is_no_header(transport: Transport) -> None:
     """A key with a line break is a matter of configuration; it is not quoted."""
     async with serving(Answer()) as url:
         source = transport.open(
-            url, headers={"x-api-key": "a\nb"}, body=b"", clocks=SLOW, provider="p"
+            url, headers={"x-api-key": "a\nb"}, body=[b""], clocks=SLOW, provider="p"
         )
         error = await raised(source)
     assert isinstance(error, ConfigurationError)

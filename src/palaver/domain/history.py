@@ -5,6 +5,7 @@ chunks are shared between all versions, so keeping every past state of a convers
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import is_
 from typing import Generic, TypeVar, overload
 
 T = TypeVar("T")
@@ -31,6 +32,11 @@ class History(Sequence[T], Generic[T]):
         made._chunks, made._tail = chunks, tail
         made._length = len(chunks) * CHUNK + len(tail)
         return made
+
+    @classmethod
+    def of(cls, items: Sequence[T]) -> "History[T]":
+        """`items` themselves when they are a history, else a history of them."""
+        return items if isinstance(items, History) else cls(items)
 
     def append(self, item: T) -> "History[T]":
         """This history with `item` behind it."""
@@ -60,6 +66,20 @@ class History(Sequence[T], Generic[T]):
         for i in range(start // CHUNK, len(self._chunks)):
             yield from self._chunks[i][max(0, start - i * CHUNK) :]
         yield from self._tail[max(0, start - len(self._chunks) * CHUNK) :]
+
+    def starts_with(self, other: "History[T]") -> bool:
+        """Whether this history begins with the very objects of `other`.
+
+        Chunks that both share are not looked into.
+        """
+        if other._length > self._length:
+            return False
+        for mine, theirs in zip(self._chunks, other._chunks, strict=False):
+            if mine is not theirs and not all(map(is_, mine, theirs)):
+                return False
+        full = len(other._chunks)
+        rest = self._chunks[full] if full < len(self._chunks) else self._tail
+        return all(map(is_, other._tail, rest))
 
     def __len__(self) -> int:
         return self._length

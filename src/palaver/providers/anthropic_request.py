@@ -1,8 +1,7 @@
 """A request of the Messages API, as bytes.
 
-Every message is encoded once and kept (`Fragments`), and so is the join of a conversation's last
-request (`Turns`); a body is what is kept, the new messages and a small head. Cache marks are put
-into copies of the last blocks while joining, so they never spoil what is kept.
+Every message is encoded once and kept (`Turns`); a body is what is kept, the new messages and a
+small head. Cache marks are put into copies of the last blocks, so they never spoil what is kept.
 
 Where the cache marks go: behind system prompt and tools, which all turns share, and behind the
 newest and the second newest user message. The provider looks back only 20 blocks from a mark, so
@@ -10,14 +9,14 @@ the older of the two finds what the previous request wrote even after many paral
 Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from palaver.domain.errors import InvalidRequest, NotFound
-from palaver.domain.ids import BlobId, ConversationId
+from palaver.domain.history import History
+from palaver.domain.ids import BlobId
 from palaver.domain.messages import File, Image, Message, Reasoning, Role, StopReason, ToolResult
 from palaver.domain.values import GenerationSettings
 from palaver.providers.anthropic_answer import ORIGIN
@@ -26,13 +25,11 @@ from palaver.providers.anthropic_models import Generation
 from palaver.providers.anthropic_schema import accepted
 from palaver.providers.anthropic_turns import Turns, marked
 from palaver.providers.base import BlobReader, ModelInfo, ModelRequest, ToolSpec
-from palaver.providers.fragments import Fragments
+from palaver.providers.fragments import Body, Kept, Latest, same_tools
 
 DEFAULT_MAX_TOKENS = 8192
 CACHEABLE_BYTES = 4096
 """About 1,024 tokens, the least that most models cache."""
-_KEPT = 4
-"""Conversations whose last request is kept joined; others are joined anew from `Fragments`."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,47 +39,43 @@ class RequestEncoder:
     def __init__(self, *, model: str, info: ModelInfo, provider: str) -> None:
         self._model, self._info, self._ours = model, info, f"{provider}:"
         self._generation = Generation.of(model)
-        self._fragments = Fragments()
-        self._kept: OrderedDict[ConversationId | None, Turns] = OrderedDict()
-        self._tools: tuple[tuple[ToolSpec, ...], bytes] = ((), b"")
+        self._kept = Kept(Turns)
+        self._system = Latest(_encode_system)
+        self._tools = Latest(_encode_tools, same=same_tools)
 
-    async def encode(self, request: ModelRequest) -> bytes:
+    async def encode(self, request: ModelRequest) -> Body:
         """The body. Raises InvalidRequest when a message needs blobs and nothing reads them."""
         turns, last = await self._taken_turns(request)
-        system = [text for text in (request.system, *turns.system) if text.strip()]
-        tools = self._encoded_tools(request.tools)
+        texts = (request.system, *turns.system)
+        system = self._system.of(texts)
+        tools = self._tools.of(request.tools)
         pieces = [_encode(self._head(request))[:-1]]
-        size = sum(map(len, system)) + len(tools)
+        size = len(system) + len(tools)
         if system:
-            blocks = b",".join(_encode({"type": "text", "text": text}) for text in system)
-            pieces += b',"system":[', marked(blocks) if size >= CACHEABLE_BYTES else blocks, b"]"
+            blocks = marked(system) if size >= CACHEABLE_BYTES else system
+            pieces += b',"system":[', blocks, b"]"
         if tools:
             alone = not system and size >= CACHEABLE_BYTES
             pieces += b',"tools":[', marked(tools) if alone else tools, b"]"
         worth_it = size + turns.size >= CACHEABLE_BYTES
-        body = b"".join([*pieces, b',"messages":[', *turns.joined(last, mark=worth_it), b"]}"])
-        self._keep(request.conversation, turns)
+        head = b"".join([*pieces, b',"messages":['])
+        body = turns.between(head, b"]}", last=last, mark=worth_it)
+        self._kept.put(request.conversation, turns)
         return body
-
-    def _keep(self, conversation: ConversationId | None, turns: Turns) -> None:
-        self._kept[conversation] = turns
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
 
     async def _taken_turns(self, request: ModelRequest) -> tuple[Turns, bytes]:
         """All messages as turns, but for an answer at the end that is to be continued."""
-        messages = request.messages
-        count = len(messages)
-        continued = count > 0 and messages[-1].role is Role.ASSISTANT
-        # Taken out while it grows: another request of the conversation may come meanwhile.
-        turns = self._kept.pop(request.conversation, None)
-        if turns is None or not turns.begins(messages):
-            turns = Turns()
-        for number in range(len(turns.messages), count - continued):
-            await self._add(turns, messages[number], request.read_blob)
-        if not continued:
+        messages = settled = History.of(request.messages)
+        last = messages[-1] if messages else None
+        continued = last is not None and last.role is Role.ASSISTANT
+        if continued:
+            settled = messages.first(len(messages) - 1)
+        turns = self._kept.take(request.conversation, settled)
+        for message in settled.since(len(turns.messages)):
+            await self._add(turns, message, request.read_blob)
+        turns.messages = settled
+        if last is None or not continued:
             return turns, b""
-        last = messages[-1]
         renamed = call_ids(last, set(turns.seen))
         blobs = await _read(last, request.read_blob)
         return turns, self._encoded(last, renamed, blobs, last=True)
@@ -90,19 +83,12 @@ class RequestEncoder:
     async def _add(self, turns: Turns, message: Message, read_blob: BlobReader | None) -> None:
         if message.role is Role.SYSTEM and not turns.begun:
             turns.system.append(message.text)
-            turns.messages.append(message)
             return
         speaks = message.role is Role.ASSISTANT
         if speaks:
             turns.renamed = call_ids(message, turns.seen)
-        fragment = None if turns.renamed else self._fragments.get(message)
-        if fragment is None:
-            blobs = await _read(message, read_blob)
-            fragment = self._encoded(message, turns.renamed, blobs, last=False)
-            if not turns.renamed:
-                self._fragments.put(message, fragment)
-        turns.add(fragment, speaks=speaks)
-        turns.messages.append(message)
+        blobs = await _read(message, read_blob)
+        turns.add(self._encoded(message, turns.renamed, blobs, last=False), speaks=speaks)
 
     def _encoded(self, message: Message, renamed: Renamed, blobs: Blobs, *, last: bool) -> bytes:
         return encode_blocks(
@@ -113,11 +99,6 @@ class RequestEncoder:
             blobs=blobs,
             last=last,
         )
-
-    def _encoded_tools(self, tools: tuple[ToolSpec, ...]) -> bytes:
-        if tools is not self._tools[0]:
-            self._tools = (tools, b",".join(_encode(_tool(spec)) for spec in tools))
-        return self._tools[1]
 
     def _head(self, request: ModelRequest) -> dict[str, Any]:
         settings = request.settings
@@ -162,6 +143,15 @@ class RequestEncoder:
         if not self._generation.can_be_forced:
             return None
         return {"type": "any"} if choice == "required" else {"type": "tool", "name": choice}
+
+
+def _encode_system(texts: tuple[str, ...]) -> bytes:
+    said = [{"type": "text", "text": text} for text in texts if text.strip()]
+    return b",".join(map(_encode, said))
+
+
+def _encode_tools(tools: tuple[ToolSpec, ...]) -> bytes:
+    return b",".join(_encode(_tool(spec)) for spec in tools)
 
 
 def _tool(spec: ToolSpec) -> dict[str, Any]:

@@ -5,18 +5,15 @@ are one turn there. A request repeats all messages of the one before it: what wa
 kept, and only the new messages cost anything beyond copying bytes.
 """
 
-from collections.abc import Sequence
-from operator import is_
-
 import msgspec
 
+from palaver.domain.history import History
 from palaver.domain.messages import Message
 from palaver.providers.anthropic_blocks import Renamed
+from palaver.providers.fragments import Body, Pieces
 
 _MARK = b',"cache_control":{"type":"ephemeral"}}'
 _BEGINNING = b'{"type":"text","text":"(The conversation goes on.)"}'
-_RUN = 512
-"""Finished turns that are joined into one piece."""
 _OPEN = 3
 """Turns at the end that may still grow or carry a cache mark: user, assistant, user."""
 
@@ -33,10 +30,10 @@ class _Turn(msgspec.Struct):
 
 
 class Turns:
-    """Messages are added in their order; `joined` is the request's list of messages so far."""
+    """Messages are added in their order; `between` is a body with all of them so far."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: History[Message] = History()
         """What has been added, without anything left out."""
         self.system: list[str] = []
         """System messages before the first turn; the API wants them elsewhere."""
@@ -46,17 +43,13 @@ class Turns:
         """Calls of the newest assistant message that go by another id."""
         self.size = 0
         """Bytes of all blocks."""
-        self._done: list[bytes] = []
+        self._done = Pieces()
         self._open: list[_Turn] = []
 
     @property
     def begun(self) -> bool:
         """Whether there is a turn."""
         return bool(self._open)
-
-    def begins(self, messages: Sequence[Message]) -> bool:
-        """Whether `messages` are these very messages, and perhaps more."""
-        return len(self.messages) <= len(messages) and all(map(is_, self.messages, messages))
 
     def add(self, fragment: bytes, *, speaks: bool) -> None:
         """Blocks of the next message, joined by commas; empty ones change nothing."""
@@ -70,12 +63,10 @@ class Turns:
             self._open.append(_Turn(False, [_BEGINNING]))
         self._open.append(_Turn(speaks, [fragment]))
         while len(self._open) > _OPEN:
-            self._done.append(self._open.pop(0).encoded() + b",")
-            if len(self._done) == _RUN:
-                self._done = [b"".join(self._done)]
+            self._done.add(self._open.pop(0).encoded())
 
-    def joined(self, last: bytes, *, mark: bool) -> list[bytes]:
-        """The turns in pieces; `last` is the assistant's text that is to be continued, if any.
+    def between(self, head: bytes, foot: bytes, *, last: bytes, mark: bool) -> Body:
+        """`head`, the turns, and `foot`; `last` is the assistant's text that is to be continued.
 
         `mark`: put cache marks behind the two newest turns of the user.
         """
@@ -91,8 +82,8 @@ class Turns:
                     _Turn(True, [last]),
                 ]
             )
-        ends = b",".join(turn.encoded(mark=mark and not turn.speaks) for turn in turns)
-        return [*self._done, ends]
+        ends = [turn.encoded(mark=mark and not turn.speaks) for turn in turns]
+        return self._done.between(head, foot, last=ends)
 
 
 def marked(blocks: bytes) -> bytes:

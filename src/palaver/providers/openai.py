@@ -8,6 +8,7 @@ from typing import Literal
 
 from palaver.domain.errors import ConfigurationError
 from palaver.providers.base import ModelInfo, ModelRequest
+from palaver.providers.fragments import Body
 from palaver.providers.openai_answer import Assembler
 from palaver.providers.openai_chat import ChatAssembler
 from palaver.providers.openai_chat_request import ChatRequests
@@ -50,6 +51,8 @@ class OpenAIManager:
         self._refused = Refused()
         self._marker_expected = server.is_openai or server.is_azure
         self._api = api if api != "auto" else "responses" if server.is_openai else "chat"
+        path = "/chat/completions" if self._api == "chat" else "/responses"
+        self._url = server.url(path)
         requests = ChatRequests if self._api == "chat" else ResponsesRequests
         self._requests = requests(model=model, server=server, info=info, refused=self._refused)
 
@@ -87,10 +90,9 @@ class OpenAIManager:
         if self._owns_transport:
             await self._transport.aclose()
 
-    def _open(self, body: bytes) -> EventSource:
-        path = "/chat/completions" if self._api == "chat" else "/responses"
+    def _open(self, body: Body) -> EventSource:
         return self._transport.open(
-            self._server.url(path),
+            self._url,
             headers=self._headers,
             body=body,
             clocks=self._clocks,

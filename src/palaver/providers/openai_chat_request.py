@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from palaver.domain.history import History
 from palaver.domain.messages import (
     Block,
     File,
@@ -21,7 +22,7 @@ from palaver.domain.messages import (
     ToolCall,
 )
 from palaver.providers.base import ModelInfo, ModelRequest, ToolSpec
-from palaver.providers.fragments import Fragments
+from palaver.providers.fragments import Body, EncodedMessages, Kept, Latest, same_tools
 from palaver.providers.openai_chat import CUSTOM, ORIGIN
 from palaver.providers.openai_request import (
     Attachments,
@@ -31,11 +32,12 @@ from palaver.providers.openai_request import (
     effort,
     function,
     left_out,
+    opened,
     schema_name,
-    spliced,
 )
 
 _encode = msgspec.json.Encoder().encode
+_ASKED = "Answer with one JSON object that satisfies this JSON Schema: "
 _SHOWN_BELOW = "[The picture follows in the next message.]"
 _SHOWN = "The picture of the tool result:"
 
@@ -47,31 +49,30 @@ class ChatRequests:
         self._model, self._server, self._info, self._refused = model, server, info, refused
         self.origin = ORIGIN if server.is_openai else f"{ORIGIN}@{server.host}"
         """Of thinking; it goes back to where it came from only."""
-        self._fragments = Fragments()
-        self._tools: tuple[tuple[ToolSpec, ...], msgspec.Raw] = ((), msgspec.Raw(b"[]"))
+        self._kept = Kept(EncodedMessages)
+        self._system = Latest(_encode_system)
+        self._tools = Latest(_encode_tools, same=same_tools)
 
-    async def body(self, request: ModelRequest) -> bytes:
+    async def body(self, request: ModelRequest) -> Body:
         """The request as JSON. Raises NotFound or InvalidInput for missing attachments."""
-        fragments = []
-        if request.system or (request.output is not None and not self._info.structured_output):
-            fragments.append(_encode({"role": "system", "content": self._system(request)}))
+        messages = History.of(request.messages)
+        sent = self._kept.take(request.conversation, messages)
         attachments = Attachments(self._info, request.read_blob)
-        for message in request.messages:
-            fragment = self._fragments.get(message)
-            if fragment is None:
-                wire = await self._message(message, attachments)
-                fragment = b",".join(map(_encode, wire))
-                self._fragments.put(message, fragment)
-            if fragment:
-                fragments.append(fragment)
-        return spliced(_encode(self._fields(request)), b"messages", fragments)
+        for message in messages.since(len(sent.messages)):
+            for wire in await self._message(message, attachments):
+                sent.add(_encode(wire))
+        sent.messages = messages
+        head = opened(_encode(self._fields(request)), b"messages")
+        body = sent.between(head, b"]}", first=self._said_first(request))
+        self._kept.put(request.conversation, sent)
+        return body
 
-    def _system(self, request: ModelRequest) -> str:
-        if request.output is None or self._info.structured_output:
-            return request.system
-        asked = "Answer with one JSON object that satisfies this JSON Schema: "
-        schema = _encode(request.output.schema).decode()
-        return f"{request.system}\n\n{asked}{schema}".lstrip()
+    def _said_first(self, request: ModelRequest) -> bytes:
+        """The system prompt as a message; it asks for the shape where nothing else can."""
+        text = request.system
+        if request.output is not None and not self._info.structured_output:
+            text = f"{text}\n\n{_ASKED}{_encode(request.output.schema).decode()}".lstrip()
+        return self._system.of(text) if text else b""
 
     def _fields(self, request: ModelRequest) -> dict[str, Any]:
         settings, refused = request.settings, self._refused
@@ -79,7 +80,7 @@ class ChatRequests:
         if not refused.stream_options:
             fields["stream_options"] = {"include_usage": True}
         if request.tools:
-            fields["tools"] = self._tools_of(request)
+            fields["tools"] = msgspec.Raw(self._tools.of(request.tools))
             if choice := _tool_choice(settings.tool_choice):
                 fields["tool_choice"] = choice
         if request.output is not None:
@@ -97,12 +98,6 @@ class ChatRequests:
         if self._server.is_openai and request.conversation:
             fields["prompt_cache_key"] = request.conversation
         return fields
-
-    def _tools_of(self, request: ModelRequest) -> msgspec.Raw:
-        if self._tools[0] is not request.tools:
-            wire = [{"type": "function", "function": function(tool)} for tool in request.tools]
-            self._tools = (request.tools, msgspec.Raw(_encode(wire)))
-        return self._tools[1]
 
     def _format(self, request: ModelRequest) -> dict[str, Any]:
         output = request.output
@@ -153,6 +148,14 @@ class ChatRequests:
                 said = [{"type": "text", "text": text}] if text else []
                 return {"content": [{"type": "thinking", "thinking": thought}, *said]}
         return {}
+
+
+def _encode_system(text: str) -> bytes:
+    return _encode({"role": "system", "content": text})
+
+
+def _encode_tools(tools: tuple[ToolSpec, ...]) -> bytes:
+    return _encode([{"type": "function", "function": function(tool)} for tool in tools])
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

@@ -69,12 +69,9 @@ _NEGOTIABLE = (
 )
 
 
-def spliced(fields: bytes, name: bytes, fragments: list[bytes]) -> bytes:
-    """The object `fields` with one more field: the array of `fragments`. Uses them up."""
-    pieces = fragments or [b""]
-    pieces[0] = b'%s,"%s":[%s' % (fields[:-1], name, pieces[0])
-    pieces[-1] += b"]}"
-    return b",".join(pieces)
+def opened(fields: bytes, name: bytes) -> bytes:
+    """The object `fields` with one more field, up to the beginning of that one's array."""
+    return b'%s,"%s":[' % (fields[:-1], name)
 
 
 class Attachments(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from palaver.domain.history import History
 from palaver.domain.messages import (
     Block,
     File,
@@ -23,7 +24,7 @@ from palaver.domain.messages import (
     Unknown,
 )
 from palaver.providers.base import ModelInfo, ModelRequest, ToolSpec
-from palaver.providers.fragments import Fragments
+from palaver.providers.fragments import Body, EncodedMessages, Kept, Latest, same_tools
 from palaver.providers.openai_request import (
     Attachments,
     Refused,
@@ -32,8 +33,8 @@ from palaver.providers.openai_request import (
     effort,
     function,
     left_out,
+    opened,
     schema_name,
-    spliced,
 )
 from palaver.providers.openai_responses import CUSTOM, ORIGIN
 
@@ -47,24 +48,24 @@ class ResponsesRequests:
         self._model, self._server, self._info, self._refused = model, server, info, refused
         self.origin = ORIGIN if server.is_openai else f"{ORIGIN}@{server.host}"
         """Of items that only the server that wrote them can read."""
-        self._fragments = Fragments()
-        self._tools: tuple[tuple[ToolSpec, ...], msgspec.Raw] = ((), msgspec.Raw(b"[]"))
+        self._kept = Kept(EncodedMessages)
+        self._system: Latest[str] = Latest(_encode)
+        self._tools = Latest(_encode_tools, same=same_tools)
 
-    async def body(self, request: ModelRequest) -> bytes:
+    async def body(self, request: ModelRequest) -> Body:
         """The request as JSON. Raises NotFound or InvalidInput for missing attachments."""
-        fragments = []
+        messages = History.of(request.messages)
+        sent = self._kept.take(request.conversation, messages)
         attachments = Attachments(self._info, request.read_blob)
-        before: Message | None = None
-        for message in request.messages:
-            fragment = self._fragments.get(message)
-            if fragment is None:
-                items = await self._items(message, before, attachments)
-                fragment = b",".join(items)
-                self._fragments.put(message, fragment)
-            if fragment:
-                fragments.append(fragment)
+        before = sent.messages[-1] if sent.messages else None
+        for message in messages.since(len(sent.messages)):
+            for item in await self._items(message, before, attachments):
+                sent.add(item)
             before = message
-        return spliced(_encode(self._fields(request)), b"input", fragments)
+        sent.messages = messages
+        body = sent.between(opened(_encode(self._fields(request)), b"input"), b"]}")
+        self._kept.put(request.conversation, sent)
+        return body
 
     def _fields(self, request: ModelRequest) -> dict[str, Any]:
         settings = request.settings
@@ -72,9 +73,9 @@ class ResponsesRequests:
         if not self._refused.encrypted:
             fields["include"] = ["reasoning.encrypted_content"]
         if request.system:
-            fields["instructions"] = request.system
+            fields["instructions"] = msgspec.Raw(self._system.of(request.system))
         if request.tools:
-            fields["tools"] = self._tools_of(request)
+            fields["tools"] = msgspec.Raw(self._tools.of(request.tools))
             if choice := _tool_choice(settings.tool_choice):
                 fields["tool_choice"] = choice
         if request.output is not None:
@@ -105,13 +106,6 @@ class ResponsesRequests:
         if thinking := effort(self._model, wanted):
             fields["effort"] = thinking
         return fields
-
-    def _tools_of(self, request: ModelRequest) -> msgspec.Raw:
-        if self._tools[0] is not request.tools:
-            # Strict is this API's default, and refuses most schemas.
-            wire = [{"type": "function", **function(t), "strict": False} for t in request.tools]
-            self._tools = (request.tools, msgspec.Raw(_encode(wire)))
-        return self._tools[1]
 
     async def _items(
         self, message: Message, before: Message | None, attachments: Attachments
@@ -150,6 +144,11 @@ class ResponsesRequests:
             return False
         # Without its encrypted content OpenAI would look for it on the server.
         return bool(block.encrypted) or not (self._server.is_openai or self._server.is_azure)
+
+
+def _encode_tools(tools: tuple[ToolSpec, ...]) -> bytes:
+    # Strict is this API's default, and refuses most schemas.
+    return _encode([{"type": "function", **function(t), "strict": False} for t in tools])
 
 
 def _said(role: str, parts: list[dict[str, Any]]) -> bytes:

@@ -7,6 +7,7 @@ from palaver.domain.errors import ConnectionFailed, InvalidRequest, ProviderErro
 from palaver.domain.messages import Block
 from palaver.domain.values import Usage
 from palaver.providers.base import ModelEvent, ModelRequest
+from palaver.providers.fragments import Body
 from palaver.providers.openai_answer import Assembler
 from palaver.providers.openai_request import Refused
 from palaver.providers.sse import Sse
@@ -16,7 +17,7 @@ from palaver.providers.transport import EventSource
 class Bodies(Protocol):
     """Writes requests."""
 
-    async def body(self, request: ModelRequest) -> bytes:
+    async def body(self, request: ModelRequest) -> Body:
         """The request as JSON."""
         ...
 
@@ -29,7 +30,7 @@ class OpenAIStream:
         request: ModelRequest,
         *,
         bodies: Bodies,
-        open: Callable[[bytes], EventSource],
+        open: Callable[[Body], EventSource],
         assembler: Callable[["OpenAIStream"], Assembler],
         refused: Refused,
         provider: str,

@@ -7,7 +7,6 @@ is not used: it reads `~/.netrc` in a thread for every request and fails where a
 
 import asyncio
 import functools
-import io
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +20,7 @@ from palaver.domain.errors import (
     ProviderError,
 )
 from palaver.providers import failures
+from palaver.providers.fragments import Body
 from palaver.providers.sse import MAX_EVENT_BYTES, Sse, SseParser
 from palaver.providers.watch import Watch
 from palaver.settings import Clocks
@@ -56,7 +56,13 @@ class Transport:
         self._lingering: dict[aiohttp.ClientResponse, asyncio.TimerHandle] = {}
 
     def open(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, clocks: Clocks, provider: str
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body,
+        clocks: Clocks,
+        provider: str,
     ) -> "EventSource":
         """An attempt that sends its request at the first step of its iteration."""
         return EventSource(self, url, headers, body, clocks, provider)
@@ -72,22 +78,19 @@ class Transport:
             self._session = None
 
     async def post(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, connect_s: float
+        self, url: str, *, headers: Mapping[str, str], body: Body, connect_s: float
     ) -> "aiohttp.ClientResponse":
         """The answer up to its headers. Raises aiohttp's errors."""
         import aiohttp
 
+        from palaver.providers import connections
+
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30.0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=_READ_BYTES,
-                raise_for_status=False,
-            )
-        return await self._session.post(
+            self._session = connections.new_session(read_bufsize=_READ_BYTES)
+        return await connections.post(
+            self._session,
             url,
-            # A payload of its own for large bodies: aiohttp then writes it in pieces.
-            data=io.BytesIO(body) if len(body) >= 1 << 20 else body,
+            body,
             # Compressed streams come in larger and later pieces.
             headers={"Accept-Encoding": "identity", **headers},
             allow_redirects=False,
@@ -124,7 +127,7 @@ class EventSource:
         transport: Transport,
         url: str,
         headers: Mapping[str, str],
-        body: bytes,
+        body: Body,
         clocks: Clocks,
         provider: str,
     ) -> None:
@@ -136,7 +139,7 @@ class EventSource:
         self.whole_body: bytes | None = None
         """The body of an answer that is one JSON text although a stream was asked for."""
         self._transport, self._url, self._provider = transport, url, provider
-        self._request: tuple[Mapping[str, str], bytes] | None = (headers, body)
+        self._request: tuple[Mapping[str, str], Body] | None = (headers, body)
         self._hidden = _secrets(headers)
         self._clocks = clocks
         self._parser = SseParser()
@@ -214,7 +217,7 @@ class EventSource:
         else:
             response.close()
 
-    async def _open(self, headers: Mapping[str, str], body: bytes) -> None:
+    async def _open(self, headers: Mapping[str, str], body: Body) -> None:
         self._request = None
         try:
             async with asyncio.timeout(self._clocks.first_token_s) as self._opening:
