@@ -7,7 +7,7 @@ BIN := .venv/bin
 SOURCES = $(wildcard src tests bench examples)
 export PYTHON
 
-.PHONY: help setup chat test test-long check bench format lock clean
+.PHONY: help setup chat test test-long check bench bench-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,9 @@ check: .venv/.all ## format, lint, types, import contracts, dependencies
 
 bench: .venv/.all ## measure Palaver beside a raw reader and LangChain
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-check: .venv/.all ## fail when Palaver has become much slower beside a raw reader
+	@$(BIN)/python -m bench.check $(ARGS)
 
 format: .venv/.all ## put the code into shape
 	@$(BIN)/ruff format $(SOURCES)

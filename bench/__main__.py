@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from bench.wire import APIS
 
 MEASURES = ("deltas", "tools", "turns", "concurrency", "startup", "store")
 LOOPS = ("asyncio", "uvloop")
+PACKAGES = (
+    "palaver", "aiohttp", "orjson", "msgspec", "apsw", "uvloop",
+    "anthropic", "openai", "langchain", "langchain-core", "langchain-anthropic",
+    "langchain-openai", "langgraph", "langgraph-checkpoint-sqlite",
+)  # fmt: skip
+"""Whose versions are told with the figures."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -54,7 +61,7 @@ def main() -> int:
             print(f"({name}: {time.monotonic() - started:.0f} s)\n", flush=True)
     for line in log:
         print(f"! {line}")
-    file = _write(asked.json, asked.quick, results, log)
+    file = _write(asked, results, log)
     print(f"{file} written; {time.monotonic() - began:.0f} s in all")
     return 1 if failures else 0
 
@@ -97,21 +104,32 @@ def _measure(name: str) -> Callable[[Context], Result]:
     return measure
 
 
-def _write(file: Path, quick: bool, results: list[Result], log: list[str]) -> Path:
+def _write(asked: argparse.Namespace, results: list[Result], log: list[str]) -> Path:
+    file: Path = asked.json
     file.parent.mkdir(parents=True, exist_ok=True)
     written: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "quick": quick,
+        "quick": asked.quick,
         "machine": {
             "cores": os.cpu_count(),
             "system": platform.system(),
             "python": platform.python_version(),
+            "loop": asked.loop,
         },
+        "versions": _versions(),
         "skipped": log,
         "results": results,
     }
     file.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1))
     return file
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 if __name__ == "__main__":

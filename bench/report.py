@@ -17,12 +17,16 @@ class Table(msgspec.Struct):
 
     def text(self) -> str:
         """The table for a terminal; also valid Markdown."""
+        notes = [f"- {note}" for note in self.notes]
+        return "\n".join([f"## {self.title}", "", *self.lines(), "", *notes])
+
+    def lines(self) -> list[str]:
+        """The cells alone, as Markdown."""
         lines = [("", *self.columns), *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns) + 1)]
         drawn = [_line(line, widths) for line in lines]
         rule = "|".join(["", *("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths))])
-        notes = [f"- {note}" for note in self.notes]
-        return "\n".join([f"## {self.title}", "", drawn[0], rule + "|", *drawn[1:], "", *notes])
+        return [drawn[0], rule + "|", *drawn[1:]]
 
 
 class Result(msgspec.Struct):
