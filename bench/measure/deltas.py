@@ -1,8 +1,11 @@
 """CPU for each streamed delta, in a burst and paced, and the delay of the first one."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
+
+from msgspec import structs
 
 from bench.measure.context import Context
 from bench.processes import Failed, WorkerProcess
@@ -18,9 +21,9 @@ Samples = dict[str, list[dict[str, Any]]]
 def measure(context: Context) -> Result:
     """All contestants, all wires."""
     plan = {
-        f"burst-{BURST}": 4 if context.quick else 11,
+        f"burst-{BURST}": 4 if context.quick else 9,
         f"paced-{PACED}-{GAP_MS}": 2 if context.quick else 5,
-        f"paced-{FIRST}-{GAP_MS}": 5 if context.quick else 15,
+        f"paced-{FIRST}-{GAP_MS}": 5 if context.quick else 11,
     }
     found: dict[Api, dict[str, Samples]] = {}
     with context.workers(CONTESTANTS) as workers:
@@ -29,8 +32,14 @@ def measure(context: Context) -> Result:
                 scenario: samples_of(context, workers, api, scenario, rounds)
                 for scenario, rounds in plan.items()
             }
-    tables = [_table(api, *found[api].values()) for api in context.wires]
-    return Result("deltas", tables, {"samples": found})
+    tables = [_table(f"{api} wire", *found[api].values()) for api in context.wires]
+    figures: dict[str, Any] = {"samples": found}
+    if not context.quick and context.loop == "asyncio" and find_spec("uvloop") is not None:
+        api, fast = context.wires[0], structs.replace(context, loop="uvloop")
+        with fast.workers(CONTESTANTS[:3]) as workers:
+            figures["uvloop"] = {s: samples_of(fast, workers, api, s, r) for s, r in plan.items()}
+        tables.append(_table(f"{api} wire, uvloop", *figures["uvloop"].values()))
+    return Result("deltas", tables, figures)
 
 
 def samples_of(
@@ -58,12 +67,12 @@ def samples_of(
     return samples
 
 
-def _table(api: Api, burst: Samples, paced: Samples, first: Samples) -> Table:
+def _table(where: str, burst: Samples, paced: Samples, first: Samples) -> Table:
     columns = (
         "burst µs/delta", "× raw", "paced µs/delta", "× raw",
         "first text, ms later than raw", "the same in CPU ms",
     )  # fmt: skip
-    table = Table(f"CPU per delta, {api} wire", columns)
+    table = Table(f"CPU per delta, {where}", columns)
     for name in burst:
         cells = [*_cost(burst, name), *_cost(paced, name)]
         cells += [_later(first, name, field) for field in ("first_s", "first_cpu_s")]

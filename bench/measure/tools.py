@@ -17,7 +17,7 @@ LATE_S = COMPLETE_S[-1] + TRAILING_S + TOOL_RUN_S
 
 def measure(context: Context) -> Result:
     """All contestants, all wires (one in a quick run)."""
-    rounds = 1 if context.quick else 3
+    rounds = 1 if context.quick else 2
     found: dict[Api, dict[str, list[dict[str, Any]]]] = {}
     with context.workers(CONTESTANTS) as workers, context.scratch() as folder:
         for api in context.wires[:1] if context.quick else context.wires:
