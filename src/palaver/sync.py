@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from palaver import wiring
+from palaver import system, wiring
 from palaver.domain.errors import StoreError
 from palaver.domain.ids import TurnId
 from palaver.domain.messages import File, Image, Message
@@ -40,7 +40,7 @@ class _Loop:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = system.new_event_loop()
         self._door = threading.Lock()
         self._is_closing = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="palaver", daemon=True)

@@ -1,4 +1,4 @@
-"""The one module that asks the operating system: time, chance, process locks, folders."""
+"""The one module that asks the operating system: time, chance, loops, process locks, folders."""
 
 import asyncio
 import contextlib
@@ -32,6 +32,19 @@ def new_id(prefix: str) -> str:
     """A new id such as `conv_01k9x…`: 48 bits of time, 62 of chance; later ids sort later."""
     value = (time.time_ns() // 1_000_000) << 62 | secrets.randbits(62)
     return f"{prefix}_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(105, -1, -5))
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed, else asyncio's own: a delta costs about a third less there.
+
+    Only for programs of ours that start a loop, and not for one that reads keys: libuv leaves a
+    terminal non-blocking, after which a long print fails. A host's loop is the host's choice.
+    """
+    try:
+        import uvloop
+    except ImportError:  # Windows, other interpreters, or left out
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def private_file(path: Path) -> None:

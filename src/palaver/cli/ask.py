@@ -10,7 +10,7 @@ import msgspec
 
 from palaver import codec
 from palaver.cli import exits
-from palaver.cli.interrupts import Interrupts, run
+from palaver.cli.interrupts import Interrupts, is_terminal, run
 from palaver.cli.opening import Opened, Wanted, opened
 from palaver.cli.screen import PlainScreen, Screen, write_bytes
 from palaver.cli.turns import Approver, AskingApprover, DenyAll, TurnCarrier, allow_all
@@ -68,14 +68,18 @@ def run_ask(options: AskOptions, *, opener: Any = opened) -> int:
 def answer(options: AskOptions, begin: "Begin", *, opener: Any = opened) -> int:
     """Show the answer of the turn that `begin` begins; the exit code."""
     shape = _shape(options.schema)
-    return run(lambda interrupts: Asking(options, interrupts, shape).run(begin, opener))
+
+    async def program(interrupts: Interrupts) -> int:
+        return await Asking(options, interrupts, shape).run(begin, opener)
+
+    return run(program, carries_turns=True)
 
 
 def question(prompt: str, *, alone: bool = False) -> str:
     """The prompt, with what standard input holds behind it; `alone`: input only where there is no
     prompt. Raises InvalidInput for neither."""
     is_given = alone and prompt not in ("", "-")
-    piped = "" if is_given or _is_terminal(sys.stdin) else _read_all()
+    piped = "" if is_given or is_terminal(sys.stdin) else _read_all()
     if prompt == "-":
         prompt = ""
     said = "\n\n".join(part for part in (prompt.strip(), piped.strip("\n")) if part.strip())
@@ -91,10 +95,6 @@ def _read_all() -> str:
         return sys.stdin.buffer.read().decode("utf-8", "replace")
     except (OSError, AttributeError, ValueError):  # closed, or no file at all
         return ""
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and not stream.closed and stream.isatty()
 
 
 def _shape(schema: str) -> "OutputType | None":
@@ -140,7 +140,7 @@ class Asking:
     def _approver(self) -> Approver:
         if self._options.allow:
             return allow_all
-        if self._options.as_json or not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+        if self._options.as_json or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             return self._denier
         return AskingApprover(self._screen, _ask_at_terminal)
 

@@ -55,7 +55,7 @@ def run_chat(options: ChatOptions, *, opener: Opener = opened) -> int:
     """Chat until the person leaves; the exit code."""
     if has_terminal():
         return run(lambda interrupts: _on_terminal(options, interrupts, opener))
-    return run(lambda interrupts: _in_plain_text(options, interrupts, opener))
+    return run(lambda interrupts: _in_plain_text(options, interrupts, opener), carries_turns=True)
 
 
 def has_terminal() -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from palaver import __version__
+from palaver import __version__, system
 from palaver.cli import exits
 from palaver.cli.exits import LOG_NAME
 from palaver.cli.inspection import print_json, put
@@ -64,6 +64,7 @@ def _examined(db: str | None) -> Iterator[Finding]:
 
     yield _python()
     yield _packages()
+    yield _event_loop()
     try:
         environment = wiring.read_environment()
     except PalaverError as error:
@@ -98,6 +99,19 @@ def _packages() -> Finding:
             "packages", "broken", f"missing: {', '.join(missing)}", "Install Palaver again."
         )
     return Finding("packages", "ok", ", ".join(found))
+
+
+def _event_loop() -> Finding:
+    loop = system.new_event_loop()
+    name = type(loop).__module__.partition(".")[0]
+    loop.close()
+    if name == "asyncio":
+        mend = (
+            "" if sys.platform == "win32" else "Install uvloop: it saves a third of a delta's CPU."
+        )
+        return Finding("event loop", "ok" if not mend else "note", "asyncio", mend)
+    text = f"{name} {metadata.version(name)}; asyncio where a person types"
+    return Finding("event loop", "ok", text)
 
 
 def _config(environment: "Environment") -> Finding:
