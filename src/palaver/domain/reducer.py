@@ -104,8 +104,9 @@ def apply(state: ConversationState, event: Event | UnknownEvent) -> Conversation
             others = tuple(p for p in state.pins if p != message)
             return replace(state, pins=(*others, message) if pinned else others)
         case MessageRedacted(message=message):
-            # What compactions wrote may quote it; the log's own copies were erased.
-            kept = state.with_compactions(())
+            # What compactions wrote may quote it; the log's own copies were erased. And what was
+            # counted is not what is there now.
+            kept = replace(state.with_compactions(()), anchor=None)
             return kept.with_path(*redact(state.messages, state.aside, message))
         case Compacted() | CompactionUndone():
             return _fold_window(state, event)

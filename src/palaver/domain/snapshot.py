@@ -12,14 +12,21 @@ from msgspec.structs import replace
 
 from palaver.domain.branches import Path, Tail, move
 from palaver.domain.compaction import active, window_of
-from palaver.domain.events import HeadMoved, MessageAdded, Recorded, ToolResolved
+from palaver.domain.events import (
+    HeadMoved,
+    MessageAdded,
+    MessageRedacted,
+    Recorded,
+    ToolResolved,
+)
 from palaver.domain.history import History
 from palaver.domain.messages import Message, Role, ToolResult
+from palaver.domain.redaction import redact
 from palaver.domain.state import ConversationState, first_result, with_result
 
 SNAPSHOT_VERSION = 3
 """Raised whenever the reducer's result for the same facts changes; older snapshots are ignored."""
-MESSAGE_KINDS = ("message.added", "tool.resolved", "head.moved")
+MESSAGE_KINDS = ("message.added", "tool.resolved", "head.moved", "message.redacted")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -62,6 +69,9 @@ def _tree(records: Iterable[Recorded]) -> tuple[Path, tuple[Tail, ...]]:
         elif isinstance(event, HeadMoved):
             moved, aside = move(History(path), aside, event.head)
             path = list(moved)
+        elif isinstance(event, MessageRedacted):  # tool messages are gathered, flags and all
+            whole, aside = redact(History(path), aside, event.message)
+            path = list(whole)
     return History(path), aside
 
 
