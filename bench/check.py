@@ -26,7 +26,7 @@ from bench.wire import APIS
 BASELINE = Path(__file__).with_name("baseline.json")
 ALLOWED = 1.5
 CONTESTANTS = ("raw", "palaver")
-BURST, BURSTS, PACED, PACES = "burst-2000", 9, "paced-200-2", 7
+BURST, BURSTS, PACED, PACES = "burst-2000", 15, "paced-200-2", 7
 EARLY, LATE, CHUNK = slice(10, 30), slice(140, 160), 20
 CROWD, CROWD_DELTAS, CROWDS = 50, 40, 3
 
