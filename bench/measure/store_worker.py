@@ -18,7 +18,7 @@ from palaver.domain.events import (
 from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.values import Scope, SessionMetadata, TurnOutcome
-from palaver.service.state import load_state
+from palaver.service.held_state import load_state
 from palaver.store.sqlite import SqliteStore
 from palaver.store.sqlite_writes import turn_facts
 from palaver.system import new_id

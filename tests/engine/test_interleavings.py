@@ -12,7 +12,7 @@ from palaver import ConversationManager, ExecutionContext, StopReason, tool
 from palaver.domain.errors import ServerFailure
 from palaver.domain.ids import ConversationId
 from palaver.domain.state import ConversationState
-from palaver.service.state import load_state
+from palaver.service.held_state import load_state
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
 from palaver.testing import (

@@ -186,8 +186,8 @@ class World:
 
     async def restart(self, conversation: Conversation, tree: Tree, choice: int) -> None:
         """Forget everything that is in memory."""
-        self.manager._managers.clear()
-        self.manager._recent.clear()
+        for conversation_id in self.trees:
+            self.manager._open.forget(conversation_id)
 
 
 def answer(request: ModelRequest) -> str:

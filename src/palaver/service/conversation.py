@@ -64,7 +64,7 @@ class Conversation:
     @property
     def id(self) -> ConversationId:
         """The conversation's id."""
-        return self.state.id
+        return self._states.id
 
     @property
     def state(self) -> ConversationState:
@@ -184,6 +184,8 @@ class Conversation:
             return
         if await self._runner.ending.recover():
             return  # its process had died, perhaps
+        if (await self._states.refresh()).turn != opened:
+            return  # the other process has ended it, or gone on with it
         if on_busy == "reject":
             raise ConversationBusy("a turn of this conversation is still open")
         await self._runner.clock.sleep(POLL_S)

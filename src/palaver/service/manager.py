@@ -1,7 +1,6 @@
 """The door to conversations: create, open, list, search, delete."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,15 +12,16 @@ from palaver.domain.events import ConversationCreated, ConversationForked, Event
 from palaver.domain.ids import BlobId, ConversationId, MessageId, is_id
 from palaver.domain.messages import File, Flag, Image
 from palaver.domain.reducer import apply
-from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
 from palaver.providers.base import Model
 from palaver.service import branching, exports
 from palaver.service.conversation import Conversation
 from palaver.service.exports import Incoming
+from palaver.service.held_state import HeldState
 from palaver.service.inbound import TakeIn
+from palaver.service.open_conversations import OpenConversations
 from palaver.service.preferences import changed_preferences, clean_metadata
-from palaver.service.state import StateManager, StateMiddleware, StateSubscriber, load_state
+from palaver.service.state import StateManager, StateMiddleware, StateSubscriber
 from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
 from palaver.service.turns import TurnRunner
 from palaver.settings import Settings
@@ -32,9 +32,6 @@ from palaver.tools.manager import ToolManager
 
 Changed: TypeAlias = list[tuple[ConversationId, float]]
 """Conversations with the time of their newest change."""
-OPEN_CONVERSATIONS = 256
-"""Idle conversations kept in memory; those in use stay beyond that."""
-
 _SETTINGS, _SCOPE, _DEFAULTS = Settings(), Scope(), UserPreferences()
 
 
@@ -62,8 +59,9 @@ class ConversationManager:
         self._settings, self._defaults = settings, defaults
         self._middleware = list(middleware)
         self._subscribers: list[StateSubscriber] = []
-        self._managers: WeakValueDictionary[str, StateManager] = WeakValueDictionary()
-        self._recent: OrderedDict[str, StateManager] = OrderedDict()
+        self._open = OpenConversations(
+            limit=settings.open_conversations, limit_bytes=settings.open_bytes
+        )
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock
         self._owns_store = owns_store
@@ -165,10 +163,12 @@ class ConversationManager:
     async def delete(self, conversation: str) -> None:
         """Erase a conversation. Raises NotFound."""
         checked = _checked(conversation)
-        states = self._managers.pop(checked, None)
-        self._recent.pop(checked, None)
-        if states is not None and states.state.turn is not None:
-            await self._handle(states).cancel()
+        states = self._open.find(checked)
+        if states is not None:
+            await states.wake()
+            if states.state.turn is not None:
+                await self._handle(states).cancel()
+            self._open.forget(checked)
         await self._store.delete(self._scope, checked)
 
     async def fork(self, conversation: str, *, at: str | None = None) -> Conversation:
@@ -298,32 +298,20 @@ class ConversationManager:
     # Handles.
 
     async def _states(self, conversation: ConversationId) -> StateManager:
-        found = self._managers.get(conversation)
-        if found is None:
-            loaded = await self._load(conversation)
-            found = self._managers.setdefault(conversation, loaded)
-        self._recent[conversation] = found
-        self._recent.move_to_end(conversation)
-        if len(self._recent) > OPEN_CONVERSATIONS:
-            self._recent.popitem(last=False)
-        return found
+        found = self._open.find(conversation) or await self._load(conversation)
+        await found.wake()
+        return self._open.use(found)
 
     async def _load(self, conversation: ConversationId) -> StateManager:
-        state, snapshot_at = await load_state(self._store, self._scope, conversation)
-        return self._manager(state, snapshot_at)
-
-    def _manager(self, state: ConversationState, snapshot_at: int) -> StateManager:
-        states = StateManager(
+        return StateManager(
             self._store,
             self._scope,
-            state,
+            await HeldState.load(self._store, self._scope, conversation),
             middleware=self._middleware,
+            subscribers=self._subscribers,
             snapshot_every=self._settings.snapshot_every,
-            snapshot_at=snapshot_at,
+            on_wake=self._open.use,
         )
-        for subscriber in self._subscribers:
-            states.subscribe(subscriber)
-        return states
 
     async def _states_of(self, record: TurnRecord) -> StateManager:
         if record.scope != self._scope and record.scope.tenant != self._scope.tenant:
@@ -332,13 +320,13 @@ class ConversationManager:
 
     async def _reload(self, redacted: MessageId) -> None:
         """Let go of a redacted message wherever it is in memory: forks share it."""
-        for states in list(self._managers.values()):
+        for states in self._open.awake():
             sharing = (m for m in branching.everywhere(states.state) if m.id == redacted)
             if any(Flag.REDACTED not in message.flags for message in sharing):
                 await states.reload()
 
     def _handle(self, states: StateManager) -> Conversation:
-        queue = self._queues.setdefault(states.state.id, asyncio.Lock())
+        queue = self._queues.setdefault(states.id, asyncio.Lock())
         return Conversation(states, self._runner, queue)
 
 

@@ -6,6 +6,8 @@
 Middleware may change or block a command, never a fact. The trial keeps impossible facts out of the
 log. The append is durable before anybody sees the new state. When another process has appended
 meanwhile, its facts are folded in and the command is decided again.
+
+A manager that is idle may rest: it lets go of the state and reads it again when it is needed.
 """
 
 import asyncio
@@ -21,13 +23,12 @@ from palaver.domain import snapshot as snapshots
 from palaver.domain.errors import (
     ConversationBusy,
     InvalidInput,
-    PalaverError,
     ReadOnlyConversation,
     StaleWriter,
     TurnTakenOver,
 )
 from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
-from palaver.domain.ids import ConversationId, MessageId, TurnId
+from palaver.domain.ids import MessageId, TurnId
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope
@@ -39,12 +40,10 @@ from palaver.service.actions import (
     StateAction,
     decide,
 )
+from palaver.service.held_state import HeldState
 from palaver.service.redaction import Redaction, after_redaction, plan
 from palaver.store.base import Accepted, Appended, ConversationStore, RunRow
 
-HISTORY = 100
-"""States kept in memory. They share their structure, so one costs little more than its last event.
-"""
 STALE_TRIES = 5
 
 
@@ -87,46 +86,74 @@ class StateManager:
         self,
         store: ConversationStore,
         scope: Scope,
-        state: ConversationState,
+        held: HeldState,
         *,
         middleware: Sequence[StateMiddleware] = (),
+        subscribers: Sequence[StateSubscriber] = (),
         snapshot_every: int = 200,
-        snapshot_at: int = 0,
+        on_wake: "Callable[[StateManager], object] | None" = None,
     ) -> None:
-        self._store, self._scope, self._state = store, scope, state
+        """`on_wake` hears of it whenever its state has been read again."""
+        self.id = held.id
+        self._store, self._scope, self._held = store, scope, held
         self._middleware = list(middleware)
-        self._subscribers: list[StateSubscriber] = []
+        self._subscribers = list(subscribers)
+        self._common_subscribers = len(self._subscribers)
+        self._on_wake = on_wake
         self._lock = asyncio.Lock()
         self._foreign: tuple[Event, ...] = ()
         """Of other processes, folded in since the subscribers were told last."""
-        self._snapshot_every, self._snapshot_at = snapshot_every, snapshot_at
-        self.state_history: deque[ConversationState] = deque([state], maxlen=HISTORY)
-
-    @classmethod
-    async def load(
-        cls,
-        store: ConversationStore,
-        scope: Scope,
-        conversation: ConversationId,
-        *,
-        middleware: Sequence[StateMiddleware] = (),
-        snapshot_every: int = 200,
-    ) -> "StateManager":
-        """The manager of a stored conversation. Raises NotFound."""
-        state, at = await load_state(store, scope, conversation)
-        return cls(
-            store,
-            scope,
-            state,
-            middleware=middleware,
-            snapshot_every=snapshot_every,
-            snapshot_at=at,
-        )
+        self._snapshot_every = snapshot_every
 
     @property
     def state(self) -> ConversationState:
-        """The newest state that is durable."""
-        return self._state
+        """The newest state that is durable. Where it rests, it is read here and now; `wake` does
+        not block the event loop for that."""
+        if self._held.is_resting:
+            self._woken(self._held.wake_at_once())
+        return self._held.state
+
+    @property
+    def state_history(self) -> deque[ConversationState]:
+        """The newest states of this process, the newest last."""
+        return self._held.history
+
+    # Resting.
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the state has to be read again when it is needed."""
+        return self._held.is_resting
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way and nobody watches this conversation in particular."""
+        if self.is_resting or self._lock.locked():
+            return False
+        turn = self._held.state.turn
+        is_watched = len(self._subscribers) > self._common_subscribers
+        return not is_watched and (turn is None or turn.held is not None)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory the messages take."""
+        return self._held.weight
+
+    def rest(self) -> None:
+        """Let go of the state and its history, where the store can give it back at any time."""
+        self._held.rest()
+
+    async def wake(self) -> None:
+        """Have the state in memory. Raises StoreError."""
+        if self._held.is_resting:
+            self._woken(await self._held.wake())
+
+    def _woken(self, missed: Sequence[Recorded]) -> None:
+        self._note_foreign(missed)
+        if self._on_wake is not None:
+            self._on_wake(self)
+
+    # Changing it.
 
     def subscribe(self, subscriber: StateSubscriber) -> Callable[[], None]:
         """Tell `subscriber` of every change from now on; the result ends that."""
@@ -150,7 +177,8 @@ class StateManager:
         if not is_reviewed:
             action = await self.review(action)
         async with self._lock:
-            before = self._state
+            await self.wake()
+            before = self.state
             done = await self._carry_out(action, run)
             facts, self._foreign = (*self._foreign, *done.facts), ()
         if done.state is not before:
@@ -160,9 +188,10 @@ class StateManager:
     async def refresh(self) -> ConversationState:
         """Fold in what other processes have appended. Returns the newest state."""
         async with self._lock:
-            before = self._state
+            await self.wake()
+            before = self.state
             await self._catch_up()
-            now = self._state
+            now = self.state
             facts, self._foreign = self._foreign, ()
         if facts:
             await self._tell(StateChange(before, now, facts))
@@ -170,20 +199,19 @@ class StateManager:
 
     async def at(self, seq: int) -> ConversationState:
         """The state behind fact number `seq`. Raises InvalidInput where there is none."""
-        if not 0 <= seq <= self._state.seq:
-            raise InvalidInput(f"there is no fact {seq}; the log has {self._state.seq}")
+        await self.wake()
+        if not 0 <= seq <= self.state.seq:
+            raise InvalidInput(f"there is no fact {seq}; the log has {self.state.seq}")
         for state in self.state_history:
             if state.seq == seq:
                 return state
-        records = await self._store.read(self._scope, self._state.id, until=seq)
-        return fold(ConversationState(self._state.id), records)
+        records = await self._store.read(self._scope, self.id, until=seq)
+        return fold(ConversationState(self.id), records)
 
     async def reload(self) -> None:
         """Take the state from the store again: facts that were there have been rewritten."""
         async with self._lock:
-            state, self._snapshot_at = await load_state(self._store, self._scope, self._state.id)
-            self.state_history.clear()
-            self._become(state)
+            await self._held.reload()
 
     async def redact(self, message: MessageId, note: str) -> tuple[Redaction, Appended]:
         """Rewrite the facts that hold `message`, durably; no earlier state is kept in memory.
@@ -191,8 +219,9 @@ class StateManager:
         Raises ConversationBusy while a turn is open, and what the store raises.
         """
         async with self._lock:
+            await self.wake()
             await self._catch_up()
-            before = self._state
+            before = self.state
             if before.turn is not None:
                 raise ConversationBusy("a turn of this conversation is still open")
             planned = plan(await self._store.read(self._scope, before.id), message)
@@ -208,16 +237,17 @@ class StateManager:
             )
             self.state_history.clear()
             self._advance(trial, appended)
-            self._snapshot_at = 0
-        await self._tell(StateChange(before, self._state, facts))
+            self._held.snapshot_at = 0
+        await self._tell(StateChange(before, self.state, facts))
         return planned, appended
 
     async def review(self, action: StateAction) -> StateAction:
         """What middleware makes of an action. Raises what middleware raises."""
         if isinstance(action, TURNS_OWN):
             return action
+        await self.wake()
         for handle in self._middleware:
-            action = await handle(action, self._state)
+            action = await handle(action, self.state)
         return action
 
     async def _carry_out(
@@ -241,26 +271,26 @@ class StateManager:
     async def _try(
         self, action: StateAction, run: tuple[TurnId, Sequence[RunRow]] | None
     ) -> Dispatched:
-        if self._state.read_only:
+        if self.state.read_only:
             raise ReadOnlyConversation("this conversation was written by a newer Palaver")
         if isinstance(action, RecordFacts):
-            opened = self._state.turn
+            opened = self.state.turn
             if opened is None or opened.id != action.turn:
                 raise TurnTakenOver(f"another process ended turn {action.turn}")
-        facts = decide(self._state, action)
+        facts = decide(self.state, action)
         if not facts:
-            return Dispatched(self._state)
+            return Dispatched(self.state)
         if isinstance(action, SendMessage):
             return await self._accept(action, facts)
         trial = self._trial(facts)
         opens = action.turn if isinstance(action, OPENING) else None
         appended = await self._append(facts, run, opens)
         self._advance(trial, appended)
-        return Dispatched(self._state, facts)
+        return Dispatched(self.state, facts)
 
     async def _accept(self, action: SendMessage, facts: tuple[Event, ...]) -> Dispatched:
-        busy = self._state.turn is not None
-        trial = self._state if busy else self._trial(facts)
+        busy = self.state.turn is not None
+        trial = self.state if busy else self._trial(facts)
         if busy and action.idempotency_key is None:
             raise ConversationBusy("a turn of this conversation is still open")
         if busy:
@@ -268,17 +298,17 @@ class StateManager:
         message = next(f.message for f in facts if isinstance(f, MessageAdded))
         accepted = await self._store.accept(
             self._scope,
-            self._state.id,
+            self.id,
             message,
             turn=action.turn,
-            expected=self._state.seq,
+            expected=self.state.seq,
             idempotency_key=action.idempotency_key,
             output=action.output,
         )
         if accepted.appended is None:
-            return Dispatched(self._state, replayed=accepted.turn)
+            return Dispatched(self.state, replayed=accepted.turn)
         self._advance(trial, accepted.appended)
-        return Dispatched(self._state, facts)
+        return Dispatched(self.state, facts)
 
     async def _replay_or_busy(self, action: SendMessage) -> Dispatched:
         """With a turn open, only a message that was accepted before gets an answer other than busy.
@@ -288,7 +318,7 @@ class StateManager:
         try:
             accepted: Accepted = await self._store.accept(
                 self._scope,
-                self._state.id,
+                self.id,
                 action.message,
                 turn=action.turn,
                 expected=-1,
@@ -296,10 +326,10 @@ class StateManager:
             )
         except StaleWriter:
             raise ConversationBusy("a turn of this conversation is still open") from None
-        return Dispatched(self._state, replayed=accepted.turn)
+        return Dispatched(self.state, replayed=accepted.turn)
 
     def _trial(self, facts: Sequence[Event]) -> ConversationState:
-        state = self._state
+        state = self.state
         for fact in facts:
             state = apply(state, fact)
         return state
@@ -310,24 +340,24 @@ class StateManager:
         run: tuple[TurnId, Sequence[RunRow]] | None,
         opens: TurnId | None,
     ) -> Appended:
-        due = self._state.seq - self._snapshot_at >= self._snapshot_every
+        due = self.state.seq - self._held.snapshot_at >= self._snapshot_every
         # Of the state before these facts: its numbers and times are the store's already.
-        taken = snapshots.take(self._state) if due else None
+        taken = snapshots.take(self.state) if due else None
         appended = await self._store.append(
             self._scope,
-            self._state.id,
+            self.id,
             facts,
-            expected=self._state.seq,
+            expected=self.state.seq,
             run=run,
             snapshot=taken,
             opens=opens,
         )
         if due:
-            self._snapshot_at = self._state.seq
+            self._held.snapshot_at = self.state.seq
         return appended
 
     def _advance(self, trial: ConversationState, appended: Appended) -> None:
-        self._become(
+        self._held.become(
             replace(
                 trial,
                 seq=appended.last,
@@ -336,16 +366,15 @@ class StateManager:
             )
         )
 
-    def _become(self, state: ConversationState) -> None:
-        self._state = state
-        self.state_history.append(state)
-
     async def _catch_up(self) -> None:
-        records = await self._store.read(self._scope, self._state.id, after=self._state.seq)
+        records = await self._store.read(self._scope, self.id, after=self.state.seq)
         if records:
-            self._become(fold(self._state, records))
-            known = (r.event for r in records if not isinstance(r.event, UnknownEvent))
-            self._foreign = (*self._foreign, *known)
+            self._held.become(fold(self.state, records))
+            self._note_foreign(records)
+
+    def _note_foreign(self, records: Sequence[Recorded]) -> None:
+        known = (r.event for r in records if not isinstance(r.event, UnknownEvent))
+        self._foreign = (*self._foreign, *known)
 
     async def _tell(self, change: StateChange) -> None:
         for subscriber in list(self._subscribers):
@@ -355,23 +384,3 @@ class StateManager:
                     await told
             except Exception as error:  # noqa: BLE001 - a watcher must not break what it watches
                 log.get("state").warning("subscriber_failed", error=repr(error))
-
-
-async def load_state(
-    store: ConversationStore, scope: Scope, conversation: ConversationId
-) -> tuple[ConversationState, int]:
-    """The newest state of a stored conversation, and the number of the snapshot it began from."""
-    state, at = ConversationState(conversation), 0
-    found = await store.snapshot(scope, conversation)
-    if found is not None:
-        records = await store.read(
-            scope, conversation, until=found.seq, kinds=snapshots.MESSAGE_KINDS
-        )
-        try:
-            # A fork begins with its origin's snapshot, which names the origin.
-            restored = replace(snapshots.restore(found, records), id=conversation)
-            state, at = restored, found.seq
-        except (msgspec.MsgspecError, PalaverError):
-            log.get("state").warning("snapshot_ignored", conversation=conversation)
-    newer: list[Recorded] = await store.read(scope, conversation, after=at)
-    return fold(state, newer), at

@@ -11,8 +11,8 @@ Rules that every adapter keeps (`palaver.testing.store_contract` checks them):
 * The store gives numbers and times; callers don't.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -21,6 +21,8 @@ from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnI
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
 from palaver.domain.values import OutputSchema, Scope, SessionMetadata
+
+T = TypeVar("T")
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -296,6 +298,16 @@ class ConversationStore(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and let go of files. Later calls raise StoreError."""
+        ...
+
+
+@runtime_checkable
+class BlockingStore(Protocol):
+    """A store that can also be asked without an event loop; only of such a one are the states of
+    conversations that somebody holds let go of."""
+
+    def blocking(self, asked: Coroutine[object, object, T]) -> T:
+        """What `asked`, which awaits nothing but this store, returns. The thread waits for it."""
         ...
 
 

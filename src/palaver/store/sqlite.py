@@ -4,8 +4,11 @@ One thread writes, with group commit; another reads, so a long read delays no ap
 file lies a folder `<name>-owners` with the locks that tell which processes live.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, StoreError
@@ -14,11 +17,13 @@ from palaver.domain.ids import BlobId, ConversationId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
 from palaver.domain.values import OutputSchema, Scope
-from palaver.store import sqlite_erase as erase
-from palaver.store import sqlite_forks as forks
-from palaver.store import sqlite_reads as reads
-from palaver.store import sqlite_turns as turns
-from palaver.store import sqlite_writes as writes
+from palaver.store import (
+    sqlite_erase as erase,
+    sqlite_forks as forks,
+    sqlite_reads as reads,
+    sqlite_turns as turns,
+    sqlite_writes as writes,
+)
 from palaver.store.base import (
     Accepted,
     Appended,
@@ -40,6 +45,8 @@ from palaver.store.sqlite_file import SqliteFile
 from palaver.store.sqlite_schema import connect_reader
 from palaver.store.sqlite_writer import Lane
 from palaver.system import SystemClock
+
+T = TypeVar("T")
 
 
 class SqliteStore(SqliteFile):
@@ -311,6 +318,11 @@ class SqliteStore(SqliteFile):
         """See `ConversationStore.read_run`."""
         check_known(scope, "turn", turn)
         return await self._reader.run(lambda c: reads.read_run(c, scope, turn, after=after))
+
+    def blocking(self, asked: Coroutine[object, object, T]) -> T:
+        """See `BlockingStore.blocking`. The store's threads answer whichever loop asks them."""
+        with ThreadPoolExecutor(1, "palaver-blocking") as thread:
+            return thread.submit(asyncio.run, asked).result()
 
     async def statistics(self) -> StoreStatistics:
         """See `ConversationStore.statistics`. Reads the whole file."""

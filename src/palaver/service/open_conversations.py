@@ -1,0 +1,64 @@
+"""Which conversations are in memory: those in use, and the newest idle ones within two limits.
+
+Everybody who opens a conversation while somebody holds it is given the same `StateManager`. When it
+has been idle for longest and there is too much, its state is let go of. Who still holds it notices
+nothing but the time of reading it again; when nobody does, the manager goes with its state.
+"""
+
+from collections import OrderedDict
+from weakref import WeakValueDictionary
+
+from palaver.domain.ids import ConversationId
+from palaver.service.state import StateManager
+
+
+class OpenConversations:
+    """The `StateManager`s of one `ConversationManager`, at most `limit` idle ones with their
+    states, and `limit_bytes` of those."""
+
+    def __init__(self, *, limit: int, limit_bytes: int) -> None:
+        self._limit, self._limit_bytes = limit, limit_bytes
+        self._held: WeakValueDictionary[ConversationId, StateManager] = WeakValueDictionary()
+        self._awake: OrderedDict[ConversationId, tuple[StateManager, int]] = OrderedDict()
+        """With their weights; the one that was used last is the last."""
+        self._weight = 0
+
+    def find(self, conversation: ConversationId) -> StateManager | None:
+        """The one that somebody holds, or that was used lately."""
+        return self._held.get(conversation)
+
+    def use(self, states: StateManager) -> StateManager:
+        """The manager of this conversation for everybody from now on: this one, unless there is
+        one. Others may be let go of for it."""
+        found = self._held.setdefault(states.id, states)
+        self._count_out(states.id)
+        self._awake[states.id] = found, found.weight
+        self._weight += found.weight
+        self._let_go(but=found)
+        return found
+
+    def forget(self, conversation: ConversationId) -> StateManager | None:
+        """Keep it no longer; returns it if somebody holds it."""
+        self._count_out(conversation)
+        return self._held.pop(conversation, None)
+
+    def awake(self) -> list[StateManager]:
+        """Those whose states are in memory."""
+        return [states for states in self._held.values() if not states.is_resting]
+
+    def _let_go(self, *, but: StateManager) -> None:
+        going: list[StateManager] = []
+        number, weight = len(self._awake), self._weight
+        for states, own_weight in self._awake.values():
+            if number <= self._limit and weight <= self._limit_bytes:
+                break
+            if states is not but and states.is_idle:
+                going.append(states)
+                number, weight = number - 1, weight - own_weight
+        for states in going:
+            self._count_out(states.id)
+            states.rest()
+
+    def _count_out(self, conversation: ConversationId) -> None:
+        _, weight = self._awake.pop(conversation, (None, 0))
+        self._weight -= weight
