@@ -1,5 +1,6 @@
-"""What a smaller window promises: the record stays, folding it again gives the same window, and
-whatever is undone, branched, forked or erased, the window is what a plain reading of the facts says.
+"""What a smaller window promises: the record stays, and folding it again gives the same window.
+
+However it is undone, branched, forked or erased, the window is what the facts plainly say.
 """
 
 from collections.abc import Sequence
@@ -157,7 +158,7 @@ class Life:
 
 
 def _items(data: st.DataObject, path: History[Message], id: str) -> tuple[Item, ...]:
-    """Any compaction that may stand: whole groups are kept or written for, or a result has a stub."""
+    """Any compaction that may stand: groups are kept or written for, or a result has a stub."""
     found = groups(path)
     count = data.draw(st.integers(1, len(found)))
     items: list[Item] = []
@@ -279,7 +280,7 @@ def test_a_compaction_speaks_of_its_branch_alone() -> None:
 
 
 def test_only_the_newest_is_undone_and_then_it_is_held() -> None:
-    """Undo goes back one compaction at a time, and none follows by itself until one is asked for."""
+    """Undo goes back one compaction at a time; none follows by itself until one is asked for."""
     state = _talk()
     first = _compaction("x", state.messages, (Written(Message.user("s"), (Span(0, 4),)),))
     second = _compaction("y", state.messages, (Written(Message.user("t"), (Span(0, 5),)),))

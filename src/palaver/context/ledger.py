@@ -4,9 +4,9 @@ A provider's report fixes the count of everything up to the message that it was 
 (`state.anchor`); only what came later is estimated. What the reports say about our estimates
 becomes a factor for each model.
 
-That the known prefix is still the same is proved, not believed: the chain hash is continued from
-the known messages over the new ones and must give the state's own. An undo or another branch does
-not, and is counted anew.
+What is counted is the window. That it still begins with what was counted is seen by identity: all
+states of a conversation share their messages. An undo, another branch or a compaction does not
+begin with it, and is counted anew.
 """
 
 from array import array
@@ -21,8 +21,10 @@ from palaver.context.tokens import (
     schema_tokens,
     text_tokens,
 )
+from palaver.domain.compaction import Compaction, Written
+from palaver.domain.history import History
 from palaver.domain.messages import Message
-from palaver.domain.state import EMPTY_HASH, Anchor, ConversationState, next_hash
+from palaver.domain.state import Anchor, ConversationState
 
 _LEARNING = 0.3
 _FACTORS = (0.5, 2.0)
@@ -84,63 +86,59 @@ class TokenLedger:
     def _forget(self) -> None:
         self._sums = array("q")
         """At position i the estimate of messages 0 to i."""
+        self._seen: History[Message] = History()
         self._messages = Parts()
-        self._last: Message | None = None
         self._last_parts = Parts()
-        self._hash_before_last = EMPTY_HASH
+        self._compaction: Compaction | None = None
+        self._written: frozenset[int] = frozenset()
+        """Which objects a compaction wrote; `_compaction` keeps them alive."""
 
     def observe(
         self, state: ConversationState, *, system: str = "", tools: Sequence[OfferedTool] = ()
     ) -> Reading:
         """The reading for `state`, whichever state was observed before."""
-        if not self._catch_up(state):
-            self._forget()
-            self._catch_up(state)
+        self._catch_up(state)
         self._fixed.set(system, tools)
         anchor = state.anchor if _holds(state) else None
         self._learn(state, anchor)
         return self._reading(anchor)
 
-    def _catch_up(self, state: ConversationState) -> bool:
-        """Take in what is new. False, with nothing changed, if the known prefix is not there."""
-        known = len(self._sums)
-        if known > len(state.messages):
-            return False
-        if known == 0:
-            fresh, chain = list(state.messages), EMPTY_HASH
-        else:
+    def _catch_up(self, state: ConversationState) -> None:
+        window = state.window
+        if window is self._seen:
+            return
+        if state.compaction is not self._compaction:
+            self._forget()
+            self._know(state.compaction)
+        seen = self._seen
+        if not window.starts_with(seen):
             # The last known message may have grown: tool results arrive one by one.
-            fresh, chain = list(state.messages.since(known - 1)), self._hash_before_last
-        if not fresh:
-            return True
-        before_last = chain
-        if known:
-            for message in fresh:
-                before_last, chain = chain, next_hash(chain, message)
-            if chain != state.content_hash:
-                return False
-        self._take(fresh, replaces=known > 0)
-        self._hash_before_last = before_last if known else state.hash_before_last
-        return True
-
-    def _take(self, fresh: list[Message], *, replaces: bool) -> None:
-        if replaces:
-            if fresh[0] == self._last:
-                fresh = fresh[1:]
-            else:
+            before = seen.first(len(seen) - 1)
+            if len(window) >= len(seen) and window.starts_with(before):
                 self._sums.pop()
                 self._messages -= self._last_parts
-        for message in fresh:
-            self._last_parts = self._estimate(message)
+                seen = before
+            else:
+                self._forget()
+                self._know(state.compaction)
+                seen = self._seen
+        for message in window.since(len(seen)):
+            parts = self._estimate(message)
+            self._last_parts = _as_summary(parts) if id(message) in self._written else parts
             self._messages += self._last_parts
-            self._last = message
             self._sums.append((self._sums[-1] if self._sums else 0) + self._last_parts.total)
+        self._seen = window
+
+    def _know(self, compaction: Compaction | None) -> None:
+        self._compaction = compaction
+        items = () if compaction is None else compaction.items
+        self._written = frozenset(id(i.message) for i in items if isinstance(i, Written))
 
     def _learn(self, state: ConversationState, anchor: Anchor | None) -> None:
         if anchor is None or anchor == self._anchor:
             return
         self._anchor = anchor
-        if state.messages[anchor.messages - 1].model != self.model:
+        if state.window[anchor.messages - 1].model != self.model:
             return  # another model counted
         self._calibration.learn(
             self.model, estimated=self._until(anchor.messages), reported=anchor.tokens
@@ -184,8 +182,17 @@ class _Fixed:
         )
 
 
+def _as_summary(parts: Parts) -> Parts:
+    """Tokens of a message that a compaction wrote; a stub of a result stays a result."""
+    return Parts(
+        summaries=parts.user + parts.assistant + parts.reasoning,
+        tool_calls=parts.tool_calls,
+        tool_results=parts.tool_results,
+    )
+
+
 def _holds(state: ConversationState) -> bool:
-    return state.anchor is not None and 0 < state.anchor.messages <= len(state.messages)
+    return state.anchor is not None and 0 < state.anchor.messages <= len(state.window)
 
 
 def _scaled(parts: Parts, tokens: int) -> Parts:

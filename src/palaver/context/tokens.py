@@ -86,6 +86,8 @@ class Parts(msgspec.Struct, frozen=True):
     reasoning: int = 0
     tool_calls: int = 0
     tool_results: int = 0
+    summaries: int = 0
+    """What a compaction wrote in place of messages."""
 
     @property
     def total(self) -> int:

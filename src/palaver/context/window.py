@@ -1,18 +1,25 @@
-"""Whether the next request fits the model, asked before anything is sent."""
+"""Whether the next request fits the model, and when its window is to be made smaller.
+
+All of it is decided before anything is sent. Nothing here acts: a turn, or a person's command,
+makes a fact of what is proposed.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
+from palaver.context.draft import CountMessage
 from palaver.context.ledger import Calibration, Reading, TokenLedger
-from palaver.context.tokens import OfferedTool, Parts, block_tokens
+from palaver.context.need import Filled, Need, asked, budget, is_worth_preparing, needed, overflowed
+from palaver.context.tokens import OfferedTool, Parts, block_tokens, message_tokens
 from palaver.domain.errors import ContextWindowExceeded
 from palaver.domain.ids import ConversationId
-from palaver.domain.messages import Block
+from palaver.domain.messages import Block, Message, Role
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Usage
+from palaver.settings import CompactionSettings
 
 DEFAULT_RESERVE = 4_096
 """Output tokens kept free when nobody said how long an answer may be."""
@@ -42,6 +49,7 @@ class ModelBounds(Protocol):
 class ContextWindow(msgspec.Struct, frozen=True):
     """A reading: how much of a model's window the next request would take. Numbers are tokens."""
 
+    model: str
     used: int
     window: int | None
     """None where the model's window is not known."""
@@ -49,6 +57,14 @@ class ContextWindow(msgspec.Struct, frozen=True):
     """Kept free for the answer."""
     estimated: bool
     by_category: Parts
+    budget: int | None = None
+    """What the conversation may take of the window, by the settings."""
+
+    @property
+    def filled(self) -> Filled:
+        """The numbers that decide about a compaction."""
+        fixed = self.by_category.system + self.by_category.tool_schemas
+        return Filled(self.used, fixed, self.reserve, self.window)
 
     @property
     def share(self) -> float | None:
@@ -58,13 +74,19 @@ class ContextWindow(msgspec.Struct, frozen=True):
     @property
     def is_full(self) -> bool:
         """Whether input and reserve together exceed the window; never where it is not known."""
-        return self.window is not None and self.used + self.reserve > self.window
+        return self.filled.overflows
 
 
 class ContextWindowManager:
-    """Measures conversations, each message once."""
+    """Measures conversations, each message once, and says when to make their windows smaller."""
 
-    def __init__(self, *, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: CompactionSettings | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.settings = settings or CompactionSettings()
         self._calibration = calibration or Calibration()
         self._ledgers: OrderedDict[ConversationId, TokenLedger] = OrderedDict()
         self._readings: dict[ConversationId, Reading] = {}
@@ -81,11 +103,13 @@ class ContextWindowManager:
         reading = self._ledger(state.id, info.name).observe(state, system=system, tools=tools)
         self._readings[state.id] = reading
         return ContextWindow(
+            info.name,
             reading.tokens,
             info.window,
             _reserve(state, info),
             reading.estimated,
             reading.by_category,
+            budget(info.window, self.settings),
         )
 
     def check(
@@ -98,10 +122,52 @@ class ContextWindowManager:
     ) -> ContextWindow:
         """The reading. Raises ContextWindowExceeded when the turn would not fit the window."""
         measured = self.measure(state, info, system=system, tools=tools)
-        if measured.is_full and measured.window is not None:
-            tokens = measured.used + measured.reserve
-            raise ContextWindowExceeded(tokens=tokens, window=measured.window)
+        refusal = self.refusal(state, measured)
+        if refusal is not None:
+            raise refusal
         return measured
+
+    def refusal(
+        self, state: ConversationState, measured: ContextWindow
+    ) -> ContextWindowExceeded | None:
+        """The error of a turn that would not fit, which names the part that takes most room."""
+        if not measured.is_full or measured.window is None:
+            return None
+        tokens = measured.used + measured.reserve
+        hint = self.explained(state, measured)
+        return ContextWindowExceeded(tokens=tokens, window=measured.window, hint=hint)
+
+    def explained(self, state: ConversationState, measured: ContextWindow) -> str:
+        """What takes most room of that which no compaction takes off, and what to do about it."""
+        count = self.counter(measured.model)
+        name, advice, tokens = max(_fixed_parts(state, measured, count), key=lambda part: part[2])
+        return f"The largest part that cannot shrink is {name}, about {tokens:,} tokens. {advice}"
+
+    # Compaction.
+
+    def should_compact(self, state: ConversationState, measured: ContextWindow) -> Need | None:
+        """What an automatic compaction has to reach now; None while there is no need for one."""
+        return needed(state, measured.filled, self.settings)
+
+    def should_prepare(self, state: ConversationState, measured: ContextWindow) -> bool:
+        """Whether the next compaction is so near that its summary should be written now."""
+        return is_worth_preparing(state, measured.filled, self.settings)
+
+    def after_overflow(self, measured: ContextWindow) -> Need | None:
+        """What to reach when the provider has counted more than we did; None if by settings
+        nothing is made smaller by itself."""
+        return overflowed(measured.filled, self.settings)
+
+    def when_asked(self, measured: ContextWindow) -> Need:
+        """What a compaction that a person asks for has to reach."""
+        return asked(measured.filled, self.settings)
+
+    def counter(self, model: str) -> CountMessage:
+        """Tokens of a message as `model` counts, as far as its reports have taught."""
+        factor = self._calibration.factor(model)
+        return lambda message: round(message_tokens(message, model=model).total * factor)
+
+    # Usage.
 
     def estimated_usage(self, state: ConversationState, content: Sequence[Block]) -> Usage:
         """What a request of `state` that answered `content` used, where the provider did not say.
@@ -123,6 +189,26 @@ class ContextWindowManager:
             forgotten, _ = self._ledgers.popitem(last=False)
             self._readings.pop(forgotten, None)
         return ledger
+
+
+_Part: TypeAlias = tuple[str, str, int]
+
+
+def _fixed_parts(
+    state: ConversationState, measured: ContextWindow, count: CountMessage
+) -> list[_Part]:
+    parts = measured.by_category
+    newest = next((i for i, m in enumerate(reversed(state.window)) if m.role is Role.USER), None)
+    behind: list[Message] = [] if newest is None else list(state.window)[-newest - 1 :]
+    said = sum(count(message) for message in behind[:1])
+    answered = sum(count(message) for message in behind[1:])
+    return [
+        ("the system prompt", "Shorten it, or choose a larger model.", parts.system),
+        ("the tools' descriptions", "Switch some tools off.", parts.tool_schemas),
+        ("the newest message", "Shorten it, or choose a larger model.", said),
+        ("what the tools have just answered", "Choose a larger model.", answered),
+        ("the room kept for the answer", "Ask for fewer tokens.", measured.reserve),
+    ]
 
 
 def _reserve(state: ConversationState, info: ModelBounds) -> int:

@@ -143,13 +143,16 @@ class ReadOnlyConversation(PalaverError):
 
 
 class ContextWindowExceeded(PalaverError):
-    """The turn would not fit the model's context window. Nothing was sent."""
+    """The turn would not fit the model's context window, even when all is left out that can be.
+    Nothing was sent. `hint` names the part that takes most room."""
 
     code = "context_window_exceeded"
     default_hint = "Start a new conversation, shorten the message, or choose a larger model."
 
-    def __init__(self, *, tokens: int, window: int) -> None:
-        super().__init__(f"this turn needs about {tokens:,} tokens and the window holds {window:,}")
+    def __init__(self, *, tokens: int, window: int, hint: str = "") -> None:
+        super().__init__(
+            f"this turn needs about {tokens:,} tokens and the window holds {window:,}", hint=hint
+        )
         self.tokens, self.window = tokens, window
 
 

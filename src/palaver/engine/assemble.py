@@ -6,6 +6,7 @@ from palaver.domain.stream import HistoryAdapted
 from palaver.domain.values import GenerationSettings, OutputSchema
 from palaver.providers.base import BlobReader, ModelRequest, ToolSpec
 from palaver.tools.definition import ToolDefinition
+from palaver.tools.manager import ToolManager
 
 
 def system_prompt(state: ConversationState) -> str:
@@ -22,7 +23,7 @@ def left_out(state: ConversationState, model: str) -> HistoryAdapted | None:
     if answer is None or _provider(answer.model) == _provider(model):
         return None
     reasoning = foreign = 0
-    for message in state.messages:
+    for message in state.window:
         for block in message.content:
             if isinstance(block, Reasoning | Unknown) and block.origin.split(".")[0] != (
                 _provider(model)
@@ -41,6 +42,11 @@ def _provider(model: str) -> str:
     return model.removeprefix("langchain:").partition(":")[0]
 
 
+def offered_tools(state: ConversationState, tools: ToolManager) -> tuple[ToolDefinition, ...]:
+    """The tools of the next request."""
+    return tools.specs()
+
+
 def tool_specs(definitions: tuple[ToolDefinition, ...]) -> tuple[ToolSpec, ...]:
     """Tools as a model sees them."""
     return tuple(ToolSpec(d.name, d.description, d.parameters_schema) for d in definitions)
@@ -56,7 +62,7 @@ def build_request(
 ) -> ModelRequest:
     """The request for the next message of `state`."""
     return ModelRequest(
-        messages=state.messages,
+        messages=state.window,
         system=system_prompt(state),
         tools=tools,
         settings=settings,

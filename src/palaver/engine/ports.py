@@ -1,14 +1,16 @@
 """What a turn needs from outside, and what it gives."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
+from palaver.context.need import Need
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
+from palaver.domain.compaction import Compaction
 from palaver.domain.errors import PalaverError
-from palaver.domain.events import Event
+from palaver.domain.events import Event, SideRequestMade
 from palaver.domain.ids import BlobId, MessageId
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
@@ -33,6 +35,27 @@ Emission: TypeAlias = Commit | list[StreamEvent]
 is only shown and promises nothing."""
 
 
+class Shrunk(msgspec.Struct, frozen=True):
+    """What came of making a window smaller: a compaction, or the `reason` why there is none."""
+
+    compaction: Compaction | None
+    reason: str = ""
+    paid: tuple[SideRequestMade, ...] = ()
+    """Requests to models that it took, wasted ones among them."""
+
+
+class Shrinker(Protocol):
+    """Makes windows smaller; where the summaries come from is its business."""
+
+    def prepared(self, state: ConversationState, need: Need) -> Shrunk | None:
+        """What was made ready before, if it still fits. Returns at once."""
+        ...
+
+    async def shrink(self, state: ConversationState, need: Need) -> Shrunk:
+        """What it takes to meet the need, made now. Raises nothing: a failure is a reason."""
+        ...
+
+
 class TurnPorts(msgspec.Struct, frozen=True, kw_only=True):
     """The hands and eyes of a turn. The store is not among them: the driver persists."""
 
@@ -42,6 +65,7 @@ class TurnPorts(msgspec.Struct, frozen=True, kw_only=True):
     model: Model
     tools: ToolManager
     window: ContextWindowManager
+    shrinker: Shrinker
     inbox: Inbox
     show: Callable[[list[StreamEvent]], None]
     """Shows what the model says at once, without a step of the turn; promises nothing."""

@@ -14,7 +14,10 @@ happens in between (cancel, deadline, failure, crash), the facts it leaves are v
 
 from collections.abc import AsyncIterator
 
+from palaver.context.need import Need
+from palaver.context.window import ContextWindow
 from palaver.domain.errors import (
+    ContextOverflow,
     PalaverError,
     ProtocolViolation,
     ProviderError,
@@ -27,15 +30,22 @@ from palaver.domain.messages import Role, StopReason, ToolCall, ToolResult
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, ToolFinished, TurnStarted, TurnSuspended
 from palaver.domain.values import Effect, SuspendReason
-from palaver.engine.assemble import build_request, left_out, system_prompt, tool_specs
+from palaver.engine.assemble import (
+    build_request,
+    left_out,
+    offered_tools,
+    system_prompt,
+    tool_specs,
+)
 from palaver.engine.attempt import Attempt
 from palaver.engine.commits import STOPPED, Commits
 from palaver.engine.inbox import Progressed, Stop, ToolDone, Waited
 from palaver.engine.integrator import StreamingToolIntegrator
 from palaver.engine.ports import Commit, Emission, TurnPorts
+from palaver.engine.room import RoomMaker
 from palaver.engine.route import Answer, Ask, Route, Start, goes_on, route, stop_of_last_answer
 from palaver.providers.base import Finished, ModelRequest
-from palaver.recovery.policy import Decision, Wait, decide
+from palaver.recovery.policy import Compact, Decision, Wait, decide
 
 
 async def run_turn(ports: TurnPorts, turn: TurnId, message: MessageId) -> AsyncIterator[Emission]:
@@ -87,17 +97,27 @@ class _Turn:
 
     async def _ask(self, state: ConversationState) -> AsyncIterator[Emission]:
         try:
-            self._check_limits(state)
+            self._check_steps(state)
         except PalaverError as refusal:
             yield await self._stop(refusal, None)
             return
-        self._integrator = self._new_integrator()
-        adapted = left_out(state, self._ports.model.name)
+        async for emission in self._make_room(self._needed(state)):
+            yield emission
+        if self.is_over:
+            return
+        adapted = left_out(self._ports.latest(), self._ports.model.name)
         if adapted is not None:
             yield [adapted]
+        async for emission in self._attempts():
+            yield emission
+
+    async def _attempts(self) -> AsyncIterator[Emission]:
+        """Requests until one is answered, or none can be."""
+        state = self._ports.latest()
+        self._integrator = self._new_integrator()
         request = self._request(state)
-        tries, wait_s = 0, 0.0
-        while True:
+        tries, wait_s, has_compacted = 0, 0.0, False
+        while not self.is_over:
             if wait_s and (stop := await self._waited(wait_s)) is not None:
                 yield await self._stop(stop, None)
                 return
@@ -113,18 +133,69 @@ class _Turn:
                     yield await self._stop(stop, attempt)
                     return
                 case ProviderError() as failure:
-                    decision = self._decision(failure, tries)
-                    if not isinstance(decision, Wait):
-                        yield await self._stop(failure, attempt)
+                    decision = self._decision(failure, tries, can_compact=not has_compacted)
+                    if not isinstance(decision, Wait | Compact):
+                        yield await self._stop(self._explained(failure), attempt)
                         return
-                    wait_s = decision.seconds
+                    wait_s = decision.seconds if isinstance(decision, Wait) else 0.0
                     yield self._commits.retrying(attempt, failure, wait_s)
+                    if isinstance(decision, Compact):
+                        has_compacted = True
+                        async for emission in self._make_room(self._overflowed(), failure):
+                            yield emission
+                        state = self._ports.latest()
+                        request = self._request(state)
+
+    # Making room.
+
+    def _needed(self, state: ConversationState) -> Need | None:
+        return self._ports.window.should_compact(state, self._measured(state))
+
+    def _overflowed(self) -> Need | None:
+        state = self._ports.latest()
+        return self._ports.window.after_overflow(self._measured(state))
+
+    def _measured(self, state: ConversationState) -> ContextWindow:
+        ports = self._ports
+        return ports.window.measure(
+            state,
+            ports.model.info,
+            system=system_prompt(state),
+            tools=offered_tools(state, ports.tools),
+        )
+
+    async def _make_room(
+        self, need: Need | None, failure: ProviderError | None = None
+    ) -> AsyncIterator[Emission]:
+        """Meet the need, if there is one; the turn is over where the request cannot be made.
+
+        `failure`: the provider refused the request, so only a smaller one may be sent."""
+        before = self._ports.latest().compaction
+        room = RoomMaker(self._ports)
+        if need is not None:
+            async for emission in room.make(need):
+                yield emission
+        state = self._ports.latest()
+        refusal: Stop | PalaverError | None = room.stopped
+        if refusal is None and failure is not None and state.compaction is before:
+            refusal = self._explained(failure)
+        if refusal is None:
+            refusal = self._ports.window.refusal(state, self._measured(state))
+        if refusal is not None:
+            yield await self._stop(refusal, None)
+
+    def _explained(self, failure: ProviderError) -> ProviderError:
+        """A provider's overflow with what takes the room; others as they are."""
+        if isinstance(failure, ContextOverflow):
+            state = self._ports.latest()
+            failure.hint = self._ports.window.explained(state, self._measured(state))
+        return failure
 
     def _request(self, state: ConversationState) -> ModelRequest:
         ports = self._ports
         return build_request(
             state,
-            tool_specs(ports.tools.specs()) if ports.model.info.tools else (),
+            tool_specs(offered_tools(state, ports.tools)) if ports.model.info.tools else (),
             settings=state.preferences.generation,
             output=ports.output,
             read_blob=ports.read_blob,
@@ -135,18 +206,11 @@ class _Turn:
         opened = self._ports.latest().turn
         return 1 if opened is None else opened.attempts + 1
 
-    def _check_limits(self, state: ConversationState) -> None:
-        """Raise StepLimitReached or ContextWindowExceeded when another request makes no sense."""
-        ports = self._ports
-        limit = ports.settings.turn.steps
+    def _check_steps(self, state: ConversationState) -> None:
+        """Raise StepLimitReached when another request makes no sense."""
+        limit = self._ports.settings.turn.steps
         if state.turn is not None and state.turn.steps >= limit:
             raise StepLimitReached(f"the model called tools {limit} times in one turn")
-        ports.window.check(
-            state,
-            ports.model.info,
-            system=system_prompt(state),
-            tools=ports.tools.specs(),
-        )
 
     def _judged(
         self, state: ConversationState, attempt: Attempt
@@ -162,7 +226,7 @@ class _Turn:
                 )
         return outcome
 
-    def _decision(self, failure: ProviderError, tries: int) -> Decision:
+    def _decision(self, failure: ProviderError, tries: int, *, can_compact: bool) -> Decision:
         failure.attempts = tries
         return decide(
             failure,
@@ -170,6 +234,7 @@ class _Turn:
             remaining_s=self._deadline - self._ports.clock.monotonic(),
             jitter=self._ports.chance(),
             settings=self._ports.settings.retry,
+            can_compact=can_compact and self._ports.settings.context.automatic,
         )
 
     async def _waited(self, seconds: float) -> Stop | None:

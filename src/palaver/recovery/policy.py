@@ -11,6 +11,7 @@ import msgspec
 
 from palaver.domain.errors import (
     ConnectionFailed,
+    ContextOverflow,
     Overloaded,
     ProviderError,
     ProviderTimeout,
@@ -27,11 +28,15 @@ class Wait(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class Compact(msgspec.Struct, frozen=True):
+    """Make the window smaller, then try again at once."""
+
+
 class GiveUp(msgspec.Struct, frozen=True):
     """Say so at once."""
 
 
-Decision: TypeAlias = Wait | GiveUp
+Decision: TypeAlias = Wait | Compact | GiveUp
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -78,13 +83,17 @@ def decide(
     remaining_s: float,
     jitter: float,
     settings: RetrySettings,
+    can_compact: bool = False,
 ) -> Decision:
     """What follows failed attempt number `attempt` (from 1), `remaining_s` before the deadline.
 
     A provider's Retry-After is obeyed, and where it lies behind the deadline, said at once.
+    `can_compact`: whether the window can be made smaller and has not been for this request.
     """
     if failure.in_stream:
         return GiveUp()
+    if isinstance(failure, ContextOverflow):
+        return Compact() if can_compact else GiveUp()
     policy = create_adaptive_policy(failure, settings)
     if attempt >= policy.attempts:
         return GiveUp()

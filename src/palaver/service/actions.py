@@ -5,16 +5,20 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from palaver.domain.compaction import Compaction
 from palaver.domain.errors import ConversationBusy, InvalidInput
 from palaver.domain.events import (
     AttemptMade,
     CallDecided,
+    Compacted,
+    CompactionUndone,
     Event,
     HeadMoved,
     MessageAdded,
     MessagePinned,
     MetadataChanged,
     PreferencesChanged,
+    SideRequestMade,
     TurnOpened,
 )
 from palaver.domain.ids import CallId, MessageId, TurnId
@@ -124,6 +128,27 @@ class PinMessage(msgspec.Struct, frozen=True):
     pinned: bool = True
 
 
+class CompactContext(msgspec.Struct, frozen=True):
+    """Make the window smaller. Middleware sees it before anything is read or paid for, and may
+    change how; `compaction` is what was made of it then."""
+
+    strategy: str = ""
+    """Empty: chosen by what the conversation is made of."""
+    instructions: str = ""
+    compaction: Compaction | None = None
+    paid: tuple[SideRequestMade, ...] = ()
+
+
+class UndoCompaction(msgspec.Struct, frozen=True):
+    """Take the newest compaction of the path back; the window is what it was before it."""
+
+
+class RecordSideRequests(msgspec.Struct, frozen=True):
+    """What was paid beside any turn. No middleware sees it: it has happened."""
+
+    facts: tuple[SideRequestMade, ...]
+
+
 class RecordFacts(msgspec.Struct, frozen=True):
     """What a running turn found to be so. No middleware sees it: facts are not negotiable.
 
@@ -157,8 +182,8 @@ class EndTurn(msgspec.Struct, frozen=True):
     unsaid: Unsaid | None = None
 
 
-TURNS_OWN = (RecordFacts, EndTurn)
-"""What a turn's keeper does to it; not open to middleware."""
+TURNS_OWN = (RecordFacts, EndTurn, RecordSideRequests)
+"""What a turn's keeper does to it, and what has happened; not open to middleware."""
 
 
 StateAction: TypeAlias = (
@@ -173,6 +198,9 @@ StateAction: TypeAlias = (
     | ChangePreferences
     | ChangeMetadata
     | DecideCall
+    | CompactContext
+    | UndoCompaction
+    | RecordSideRequests
     | RecordFacts
     | EndTurn
 )
@@ -220,6 +248,16 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
                     hint="The conversation's open turn lists the calls that wait.",
                 )
             return (CallDecided(state.turn.id, call_id, approved, clean(note)[0]),)
+        case CompactContext(compaction=compaction, paid=paid):
+            _check_idle(state)
+            return paid if compaction is None else (*paid, Compacted(compaction))
+        case UndoCompaction():
+            _check_idle(state)
+            if state.compaction is None:
+                raise InvalidInput("the window holds all messages: there is nothing to undo")
+            return (CompactionUndone(state.compaction.id),)
+        case RecordSideRequests(facts=made):
+            return made
         case RecordFacts(facts=facts):
             return facts
         case EndTurn():
@@ -273,10 +311,14 @@ def _ending(state: ConversationState, action: EndTurn) -> tuple[Event, ...]:
     return (*said, *close_turn(state, opened.id, action.outcome, why=action.why))
 
 
+def _check_idle(state: ConversationState) -> None:
+    if state.turn is not None:
+        raise ConversationBusy("a turn of this conversation is still open")
+
+
 def _moved(
     state: ConversationState, head: MessageId | None, reason: MoveReason
 ) -> tuple[Event, ...]:
-    if state.turn is not None:
-        raise ConversationBusy("a turn of this conversation is still open")
+    _check_idle(state)
     here = None if state.last is None else state.last.id
     return () if head == here else (HeadMoved(head, reason),)

@@ -17,6 +17,7 @@ from palaver.engine.ports import Emission, TurnPorts
 from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
 from palaver.service.actions import NameConversation
+from palaver.service.compaction import Compactions
 from palaver.service.driver import TurnDriver
 from palaver.service.ending import TurnEnder
 from palaver.service.inbound import TakeIn
@@ -63,7 +64,8 @@ class TurnRunner:
         self._model, self._chance, self._price = model, chance, price
         self._take_in = take_in
         self._reload = reload
-        self.window = ContextWindowManager()
+        self.window = ContextWindowManager(settings=settings.context)
+        self.compactions = Compactions(window=self.window, model=model, tools=tools)
         self.ending = TurnEnder(
             store=store, scope=scope, sessions=self.sessions, window=self.window, load=load
         )
@@ -162,6 +164,7 @@ class TurnRunner:
             model=self._model(states.state.preferences.model),
             tools=self.tools,
             window=self.window,
+            shrinker=self.compactions,
             inbox=Inbox(),
             show=show,
             clock=self.clock,

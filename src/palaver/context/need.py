@@ -1,0 +1,104 @@
+"""When a window is to be made smaller, and how small: pure rules over numbers."""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from palaver.domain.state import INEFFECTIVE_LIMIT, ConversationState
+from palaver.settings import CompactionSettings
+
+STANDARD_WINDOW = 50_000
+"""Tokens, for `auto` where the model's window is not known."""
+_AFTER_OVERFLOW = 0.5
+"""Share of what did not fit: our count was too low, so the target keeps away from it."""
+
+Reason: TypeAlias = Literal["auto", "manual", "overflow"]
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """How full a window is, in tokens. `fixed`: of `used`, what no compaction can take off (system
+    prompt and tool schemas)."""
+
+    used: int
+    fixed: int
+    reserve: int
+    window: int | None
+    """The model's; None where unknown."""
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the model would refuse the next request."""
+        return self.window is not None and self.used + self.reserve > self.window
+
+
+class Need(msgspec.Struct, frozen=True):
+    """The window is to be made smaller."""
+
+    reason: Reason
+    tokens: int
+    """Of the next request as it is."""
+    target: int
+    """That the messages may take afterwards; system prompt and tools are not among them."""
+    limit: int
+    """That the messages may take at most, so that no further compaction follows at once."""
+
+
+def budget(window: int | None, settings: CompactionSettings) -> int:
+    """Tokens that a request may take: as set, and never more than the model's window."""
+    if settings.window == "auto":
+        return window or STANDARD_WINDOW
+    return min(settings.window, window or settings.window)
+
+
+def needed(state: ConversationState, filled: Filled, settings: CompactionSettings) -> Need | None:
+    """What an automatic compaction has to reach now; None while there is no need for one.
+
+    It is due at `trigger` of the budget, and where input and reserve exceed the model's window. A
+    person who took one back, and two that changed nothing, leave only the latter.
+    """
+    if not settings.automatic:
+        return None
+    if filled.overflows:
+        return _need("auto", filled, settings)
+    is_stopped = state.is_compaction_held or state.ineffective >= INEFFECTIVE_LIMIT
+    is_due = filled.used >= settings.trigger * budget(filled.window, settings)
+    if is_stopped or not is_due or filled.used < settings.minimum:
+        return None
+    return _need("auto", filled, settings)
+
+
+def asked(filled: Filled, settings: CompactionSettings) -> Need:
+    """What a compaction that a person asks for has to reach: the target, or, where the window holds
+    less than that, the same share of what it holds."""
+    return _need("manual", filled, settings, at_most=round(settings.target * filled.used))
+
+
+def overflowed(filled: Filled, settings: CompactionSettings) -> Need | None:
+    """What a compaction has to reach after a provider counted more than we did."""
+    if not settings.automatic:
+        return None
+    return _need("overflow", filled, settings, at_most=round(_AFTER_OVERFLOW * filled.used))
+
+
+def is_worth_preparing(
+    state: ConversationState, filled: Filled, settings: CompactionSettings
+) -> bool:
+    """Whether a summary will be wanted soon."""
+    if not settings.automatic or settings.summaries != "prepared":
+        return False
+    is_stopped = state.is_compaction_held or state.ineffective >= INEFFECTIVE_LIMIT
+    mark = settings.prepare * budget(filled.window, settings)
+    return not is_stopped and filled.used >= max(mark, settings.minimum)
+
+
+def _need(
+    reason: Reason, filled: Filled, settings: CompactionSettings, *, at_most: int | None = None
+) -> Need:
+    whole = budget(filled.window, settings)
+    target, limit = round(settings.target * whole), round(settings.trigger * whole)
+    if filled.window is not None:
+        room = filled.window - filled.reserve
+        target, limit = min(target, round(settings.target * room)), min(limit, room)
+    if at_most is not None:
+        target, limit = min(target, at_most), min(limit, filled.used)
+    return Need(reason, filled.used, max(1, target - filled.fixed), max(1, limit - filled.fixed))
