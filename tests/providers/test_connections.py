@@ -117,3 +117,17 @@ async def test_a_body_may_be_sent_twice(transport: Transport) -> None:
             await answered(transport, url, pieces)
     assert wire.bodies == [b"{}", b"{}"]
     assert pieces == [b"{", b"}"]
+
+
+async def test_the_system_s_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's proxy is asked, over one kept connection, and not for hosts it excepts."""
+    proxy, here = Wire(["answer", "answer"]), Wire(["answer"])
+    async with serving(proxy) as way, serving(here) as url:
+        monkeypatch.setenv("http_proxy", way)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        transport = Transport()
+        for _ in range(2):
+            await answered(transport, "http://provider.invalid/v1")
+        await answered(transport, url)
+        await transport.aclose()
+    assert (len(proxy.bodies), len(here.bodies)) == (2, 1)
