@@ -1,0 +1,216 @@
+"""Choosing what to quote: the most content for the fewest tokens, without a model.
+
+Greedy cover (Nemhauser et al. 1978): of all pieces the one that adds most weight for its cost is
+taken, then again. A word weighs its IDF, an entity half as much again, an identifier what the
+ledger gives it; what was covered weighs little from then on. Cost counts with the exponent 0.7,
+so that whole sentences have a chance beside bare names. Rarity, not centrality: what is typical of
+a conversation is its small talk, and TextRank keeps just that.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from palaver.context.extractive_lines import Features, Line, Mention, Piece
+from palaver.context.identifiers import is_identifier, shape
+
+_COST_POWER = 0.7
+_ENTITY = 1.5
+_AGAIN = 0.25
+"""What a word still weighs once it is covered."""
+_KEY_COST = 1.5
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """What an identifier weighs by what is known of it: factors, fitted on tool dialogues."""
+
+    base: float = 6.0
+    identifier: float = 4.0
+    """Looks like one: digits among letters, underscores, paths."""
+    number: float = 0.15
+    phrase: float = 0.3
+    argument: float = 4.0
+    again: float = 1.4
+    """An argument more than once."""
+    user: float = 2.0
+    assistant: float = 2.0
+    same_key: float = 2.0
+    """It stands under a key that arguments have, or a key much like one."""
+    same_shape: float = 1.3
+    half_life: float = 12.0
+    """Positions after which an identifier that is not named again weighs half."""
+    least: float = 0.15
+    """Recency's floor."""
+    power: float = 0.6
+    """Damping of the product, for what is sure must not push out everything else."""
+
+
+WEIGHTS = Weights()
+
+
+def weigh(features: Features, *, last: int, weights: Weights = WEIGHTS) -> list[float]:
+    """For each feature what it weighs; `last` is the newest position."""
+    pieces = max(2, sum(1 for _ in features.seen))
+    total = math.log(pieces)
+    weighed = [max(0.0, total - math.log(n)) if n else 0.0 for n in features.seen]
+    for number in features.entities:
+        weighed[number] *= _ENTITY
+    related = _Related(features.argument_keys)
+    for number, mention in features.mentions.items():
+        is_shaped = shape(mention.text) in features.argument_shapes
+        weighed[number] = score(
+            mention, last, weights, is_key=related.holds(mention.key), is_shape=is_shaped
+        )
+    return weighed
+
+
+def score(mention: Mention, last: int, w: Weights, *, is_key: bool, is_shape: bool) -> float:
+    """How much an identifier weighs: recency x frequency x use x speaker."""
+    text = mention.text
+    product = 1.0
+    if is_identifier(text) and (any(s.isdigit() for s in text) or "_" in text or "/" in text):
+        product *= w.identifier
+    if text.replace(".", "", 1).isdigit():
+        product *= w.number
+    elif " " in text:
+        product *= w.phrase
+    if mention.argument:
+        product *= w.argument * (w.again if mention.argument > 1 else 1.0)
+    if mention.by_user:
+        product *= w.user
+    if mention.by_assistant:
+        product *= w.assistant
+    if is_key:
+        product *= w.same_key
+    if is_shape:
+        product *= w.same_shape
+    product *= max(w.least, 0.5 ** ((last - mention.last) / w.half_life))
+    product *= 1.0 + 0.1 * min(8, mention.units - 1)
+    return float(w.base * product**w.power)
+
+
+class _Related:
+    """Whether a key is called like an argument: `reservations` like `reservation_id`."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = list(keys)
+        self._known: dict[str, bool] = {"": False}
+
+    def holds(self, key: str) -> bool:
+        known = self._known.get(key)
+        if known is None:
+            stem = key.rstrip("s").lower()
+            known = self._known[key] = len(stem) > 2 and any(
+                stem in each.lower() or (len(each) > 2 and each.lower().rstrip("s") in stem)
+                for each in self._keys
+            )
+        return known
+
+
+class _Selection:
+    def __init__(self, lines: Sequence[Line], left: list[float]) -> None:
+        self._lines, self._left = lines, left
+        self._open = [False] * len(lines)
+        self._keys: list[dict[str, list[int]]] = [{} for _ in lines]
+        self._keyed: list[dict[str, None]] = [{} for _ in lines]
+        self._heap: list[tuple[float, int, int]] = []
+        self._done: list[list[bool]] = [[False] * len(line.pieces) for line in lines]
+        for number, line in enumerate(lines):
+            for at, piece in enumerate(line.pieces):
+                if piece.key:
+                    self._keys[number].setdefault(piece.key, []).append(at)
+                self._offer(number, at)
+        heapq.heapify(self._heap)
+
+    def _offer(self, number: int, at: int) -> None:
+        piece = self._lines[number].pieces[at]
+        self._heap.append((-self._value(piece) / self._cost(number, piece) ** 0.7, number, at))
+
+    def _value(self, piece: Piece) -> float:
+        left = self._left
+        return piece.bonus + sum([left[feature] for feature in piece.features])
+
+    def _cost(self, number: int, piece: Piece) -> float:
+        cost = piece.cost
+        if not self._open[number]:
+            cost += self._lines[number].cost
+        if piece.key and piece.key not in self._keyed[number]:
+            cost += _KEY_COST + 0.25 * len(piece.key)
+        return cost
+
+    def run(self, budget: float) -> list[tuple[int, int]]:
+        """Line and place of the pieces taken, in the order of taking."""
+        heap, taken = self._heap, []
+        while heap and budget > 0:
+            known, number, at = heapq.heappop(heap)
+            if self._done[number][at]:
+                continue
+            piece = self._lines[number].pieces[at]
+            cost = self._cost(number, piece)
+            now = -self._value(piece) / cost**_COST_POWER
+            if now > -1e-9:
+                continue
+            if heap and now > heap[0][0] + 1e-12 and now > known:
+                heapq.heappush(heap, (now, number, at))
+                continue
+            if cost > budget:
+                continue
+            budget -= cost
+            taken.append((number, at))
+            self._take(number, at, piece)
+        return taken
+
+    def _take(self, number: int, at: int, piece: Piece) -> None:
+        self._done[number][at] = True
+        for feature in piece.features:
+            self._left[feature] *= _AGAIN
+        again: list[int] = []
+        if not self._open[number]:
+            self._open[number] = True
+            again = [i for i, done in enumerate(self._done[number]) if not done]
+        elif piece.key and piece.key not in self._keyed[number]:
+            again = [i for i in self._keys[number][piece.key] if not self._done[number][i]]
+        if piece.key:
+            self._keyed[number][piece.key] = None
+        for other in again:
+            sibling = self._lines[number].pieces[other]
+            worth = -self._value(sibling) / self._cost(number, sibling) ** _COST_POWER
+            heapq.heappush(self._heap, (worth, number, other))
+
+
+def select(lines: Sequence[Line], weights: list[float], budget: float) -> list[tuple[int, int]]:
+    """The pieces to quote within `budget` tokens, as (line, place), in the order of their worth.
+
+    `weights` is used up: what is covered weighs little afterwards.
+    """
+    return _Selection(lines, weights).run(budget)
+
+
+def render(line: Line, places: Sequence[int]) -> str:
+    """The line with the pieces at `places`; what they say twice stands once."""
+    chosen = [line.pieces[i] for i in sorted(places)]
+    spoken = [piece.text for piece in chosen if piece.is_sentence]
+    arguments: dict[str, list[str]] = {}
+    parts: dict[str, list[str]] = {}
+    loose: list[str] = []
+    for piece in chosen:
+        if piece.is_argument:
+            arguments.setdefault(piece.key, []).append(piece.text)
+        elif piece.key:
+            parts.setdefault(piece.key, []).append(piece.text)
+        elif piece.is_sentence or not any(piece.text in sentence for sentence in spoken):
+            loose.append(piece.text)
+    head = line.head
+    if arguments:
+        head += "(" + ", ".join(f"{key}={_joined(of)}" for key, of in arguments.items()) + ")"
+    said = [f"{key} {_joined(of)}" for key, of in parts.items()] + loose
+    if not said:
+        return head
+    colon = "" if head.endswith(":") else ":"
+    return f"{head}{colon} {'; '.join(said)}"
+
+
+def _joined(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
