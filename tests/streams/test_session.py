@@ -198,3 +198,23 @@ async def test_long_answers_are_kept_within_bounds() -> None:
     more = await ended_turns(streams, 1)
     assert streams.find(more[0]) is not None
     assert streams.find(turns[-2]) is not None
+
+
+async def test_a_reader_that_is_behind_is_woken_once() -> None:
+    """Whatever was shown since its last step comes as one batch."""
+    session = session_of(Disk())
+    got: list[tuple[int, int]] = []
+
+    async def read() -> None:
+        async for first, events in session.batches():
+            got.append((first, len(events)))
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.sleep(0)
+    for _ in range(1_000):
+        session.publish([TextDelta("word ")])
+    await asyncio.sleep(0)
+    assert got == [(1, 1_000)]
+    session.publish([TurnInterrupted(TURN)])
+    await reading
+    assert got == [(1, 1_000), (1_001, 1)]
