@@ -1,0 +1,120 @@
+"""What code adds to a summary that a model wrote: what must not depend on a model.
+
+The user's constraints and corrections in their own words, decisions and errors that the summary
+does not speak of, and the names that calls will need again. Every line has its exact source.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
+
+from palaver.context.analysis import ConversationAnalysis, ToolUse
+from palaver.context.citations import Lined
+from palaver.context.extractive_lines import Mention
+from palaver.context.extractive_material import Material
+from palaver.context.handles import handle
+from palaver.context.identifiers import is_identifier
+from palaver.context.offline_window import Unit
+from palaver.context.tokens import text_tokens
+from palaver.domain.compaction import CriticalFact
+from palaver.domain.messages import Message
+
+_VERBATIM = ("constraint", "correction")
+_ERROR_CHARS = 200
+_LINE_TOKENS = 8
+"""Of a line beside what it says: its dash, its kind, its handle."""
+_LEAST_CHARS, _MOST_CHARS = 4, 80
+"""Of an argument that is no identifier and is worth a place among the names."""
+
+
+class Appendix(msgspec.Struct, frozen=True):
+    """What may be added to a summary of the messages at `positions`."""
+
+    analysis: ConversationAnalysis
+    messages: Sequence[Message]
+    positions: Collection[int]
+    names: Sequence[tuple[str, int]] = ()
+    """Identifiers, the most needed first, each with the position that names it last."""
+
+    def to(self, summary: str, *, room: int) -> Lined:
+        """The lines that `summary` needs. Names are added while there are tokens in `room`; what
+        must not be lost is added whether there are or not."""
+        said = Lined("", ())
+        for heading, lines in (
+            ("## In the user's words", self._statements(summary)),
+            ("## Errors not yet resolved", self._errors(summary)),
+        ):
+            said += _section(heading, list(lines))
+        return said + _section("## Names", list(self._names(f"{summary}\n{said.text}", said, room)))
+
+    def _statements(self, summary: str) -> Iterator[tuple[str, int]]:
+        newest: dict[str, CriticalFact] = {}
+        for fact in self.analysis.critical.statements:
+            if fact.position in self.positions:
+                newest.pop(fact.text, None)
+                newest[fact.text] = fact
+        for fact in newest.values():
+            text = " ".join(fact.text.split())
+            if fact.kind in _VERBATIM or text not in summary:
+                yield f"- {fact.kind.capitalize()}: “{text}”", fact.position
+
+    def _errors(self, summary: str) -> Iterator[tuple[str, int]]:
+        for use in self.analysis.critical.unresolved_errors:
+            if use.answered is not None and use.answered in self.positions:
+                yield f"- {error_line(use, self.messages)}", use.answered
+
+    def _names(self, before: str, said: Lined, room: int) -> Iterator[tuple[str, int]]:
+        left = room - text_tokens(said.text)
+        by_position: dict[int, list[str]] = {}
+        for name, position in self.names:
+            if name in before:
+                continue
+            left -= text_tokens(name) + (1 if position in by_position else _LINE_TOKENS)
+            if left < 0:
+                break
+            by_position.setdefault(position, []).append(name)
+        for position in sorted(by_position):
+            yield f"- {', '.join(by_position[position])}", position
+
+
+def names_in(units: Sequence[Unit]) -> list[tuple[str, int]]:
+    """The identifiers of `units`, the most likely to be needed again first, each with the position
+    that names it last."""
+    material = Material(units)
+    weights, mentions = material.weights, material.features.mentions
+    order = sorted(mentions, key=lambda number: -weights[number])
+    return [
+        (mentions[number].text, mentions[number].last)
+        for number in order
+        if is_identifier(mentions[number].text) or _is_argument(mentions[number])
+    ]
+
+
+def quoted_tokens(analysis: ConversationAnalysis) -> dict[int, int]:
+    """By position the tokens of what is quoted of it behind a summary."""
+    found: dict[int, int] = {}
+    for fact in analysis.critical.statements:
+        size = text_tokens(fact.text) + _LINE_TOKENS
+        found[fact.position] = found.get(fact.position, 0) + size
+    return found
+
+
+def _is_argument(mention: Mention) -> bool:
+    return mention.argument > 0 and _LEAST_CHARS <= len(mention.text) <= _MOST_CHARS
+
+
+def error_line(use: ToolUse, messages: Sequence[Message]) -> str:
+    """A failed call in one line: the tool, its arguments, what it said."""
+    said = ""
+    if use.answered is not None:
+        results = messages[use.answered].tool_results
+        said = next((r.text for r in results if r.call_id == use.call_id), "")
+    arguments = " ".join(use.arguments.split())[:_ERROR_CHARS]
+    return f"{use.name} {arguments} failed: {' '.join(said.split())[:_ERROR_CHARS]}".rstrip(": ")
+
+
+def _section(heading: str, lines: Sequence[tuple[str, int]]) -> Lined:
+    if not lines:
+        return Lined("", ())
+    text = "\n".join([heading, *(f"{line} [{handle(at)}]" for line, at in lines)])
+    return Lined(text, ((), *((at,) for _, at in lines)))
