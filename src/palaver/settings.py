@@ -77,7 +77,7 @@ class StreamSettings(msgspec.Struct, frozen=True):
     """Run logs kept per conversation after their turns ended; older ones are pruned."""
     keep_sessions_s: float = 60.0
     """How long an ended turn stays in memory for late readers."""
-    keep_sessions: int = 64
+    keep_sessions: int = 32
     """How many of them at most: a late reader comes a moment late, not many turns. One that comes
     later reads the run log."""
     owner_check_s: float = 1.0

@@ -60,6 +60,7 @@ class SqliteStore(SqliteFile):
 
         After an unclean shutdown the file is checked before this returns, otherwise once a day in
         the background. `keep_runs`: run logs kept per conversation after their turns have ended.
+        Where no space is left, the file that is there is only read, until it is opened anew.
         Raises StoreCorrupt (also for a file that is no Palaver database), StoreReadOnly, StoreFull,
         StoreBusy, and StoreError for a file of a newer version.
         """
@@ -299,10 +300,15 @@ class SqliteStore(SqliteFile):
     async def adopt_orphans(self, scope: Scope | None = None) -> tuple[TurnRecord, ...]:
         """See `ConversationStore.adopt_orphans`."""
         owners = await self._reader.run(reads.open_owners)
+        if self._refusal is not None:
+            return ()  # they wait for somebody who can end them
         dead = {**self._owners.take_dead(), **self._owners.take_dead(owners)}
+        orphaned = [name for name in owners if name in dead]
+        adopted: tuple[TurnRecord, ...] = ()
         buried = False
         try:
-            adopted = await self._write(lambda c: turns.adopt(c, self.owner, list(dead), scope))
+            if orphaned:
+                adopted = await self._write(lambda c: turns.adopt(c, self.owner, orphaned, scope))
             buried = True
         finally:
             for lock in dead.values():

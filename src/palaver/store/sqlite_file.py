@@ -1,6 +1,7 @@
 """A SQLite file that is open: its threads, its checks, and how it is let go.
 
-After an unclean shutdown the file is checked before it is used, otherwise once a day beside.
+After an unclean shutdown the file is checked before it is used, otherwise once a day beside. Where
+no space is left to begin with, it is opened all the same, and only read.
 """
 
 import asyncio
@@ -11,12 +12,17 @@ import apsw
 
 from palaver import log
 from palaver.domain.clock import Clock
-from palaver.domain.errors import StoreCorrupt, StoreError
+from palaver.domain.errors import StoreCorrupt, StoreError, StoreFull
 from palaver.store import sqlite_erase as erase
 from palaver.store.os_errors import translate_os
 from palaver.store.owners import Owners
 from palaver.store.sqlite_rows import Kinds
-from palaver.store.sqlite_schema import check, connect_reader, connect_writer
+from palaver.store.sqlite_schema import (
+    check,
+    connect_on_full_disk,
+    connect_reader,
+    connect_writer,
+)
 from palaver.store.sqlite_writer import Lane, Work, Writer
 from palaver.system import private_file
 
@@ -42,19 +48,36 @@ class SqliteFile:
         self._reader = Lane("palaver-reader", path)
         self._checker: Lane | None = None
         self._checking: asyncio.Task[None] | None = None
-        self._damage: StoreCorrupt | None = None
+        self._refusal: StoreCorrupt | StoreFull | None = None
+        """Why nothing is written."""
         self._erasing: asyncio.Task[None] | None = None
         self._closing = False
 
     async def _start(self) -> None:
         try:
-            await self._writer.start(self._begin)
-            await self._reader.start(lambda: connect_reader(self._path))
+            try:
+                await self._writer.start(self._begin)
+                await self._reader.start(lambda: connect_reader(self._path))
+            except StoreFull as full:
+                await self._start_reading(full)
+                return
             await self._check_in_background()
             await self._finish_erasing()
         except BaseException:
             await self.close()
             raise
+
+    async def _start_reading(self, full: StoreFull) -> None:
+        """Read what is there, if there is anything: a full disk must not hide it."""
+        await self._writer.close()
+        await self._reader.close()
+        self._reader = Lane("palaver-reader", self._path)
+        try:
+            await self._reader.start(lambda: connect_on_full_disk(self._path))
+        except StoreError:
+            raise full from None
+        self._refusal = full
+        log.get("store").warning("opened_for_reading", error=full.message)
 
     async def close(self) -> None:
         """See `ConversationStore.close`. The last process to close leaves one file without log."""
@@ -70,8 +93,8 @@ class SqliteFile:
         self._owners.leave()
 
     async def _write(self, work: Work[T]) -> T:
-        if self._damage is not None:
-            raise self._damage
+        if self._refusal is not None:
+            raise self._refusal
         return await self._writer.run(work)
 
     async def _clear_out(self, *, whole: bool) -> None:
@@ -146,7 +169,7 @@ class SqliteFile:
             await lane.run(lambda c: check(c, self._path), in_transaction=False)
             self._owners.note_checked()
         except StoreCorrupt as damage:
-            self._damage = damage
+            self._refusal = damage
         except Exception:  # noqa: BLE001, S110 - interrupted by `close`; the next start checks
             pass
 

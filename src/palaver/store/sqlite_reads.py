@@ -7,7 +7,7 @@ import apsw
 import msgspec
 
 from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
-from palaver.domain.ids import BlobId, ConversationId, MessageId, TurnId
+from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.snapshot import SNAPSHOT_VERSION, Snapshot
 from palaver.domain.values import Scope, SessionMetadata
 from palaver.store.base import (
@@ -244,10 +244,10 @@ def read_run(
     return [RunRow(id_ & NUMBERS, last, body, epoch) for id_, last, body, epoch in rows]
 
 
-def open_owners(connection: apsw.Connection) -> list[str]:
+def open_owners(connection: apsw.Connection) -> list[OwnerId]:
     """Everyone who owns an open turn."""
     rows = connection.execute("SELECT DISTINCT owner FROM turns WHERE open = 1")
-    return [str(owner) for (owner,) in rows]
+    return [OwnerId(str(owner)) for (owner,) in rows]
 
 
 def blob_references(connection: apsw.Connection, scope: Scope) -> frozenset[BlobId]:

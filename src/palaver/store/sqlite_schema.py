@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from palaver import codec
-from palaver.domain.errors import StoreCorrupt, StoreError, StoreReadOnly
+from palaver.domain.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
 from palaver.store.sqlite_errors import not_ours, translate
 
 APPLICATION_ID = 0x50414C56
@@ -138,15 +138,44 @@ def connect_writer(path: Path) -> apsw.Connection:
     return connection
 
 
-def connect_reader(path: Path) -> apsw.Connection:
-    """A connection that only reads."""
+def connect_reader(path: Path, *, alone: bool = False) -> apsw.Connection:
+    """A connection that only reads. `alone`: and lets no other in, because the index of the
+    write-ahead log is in its memory."""
     try:
         connection = apsw.Connection(str(path))
     except apsw.Error as error:
         raise _cannot_open(path, error) from error
-    with translated(connection, path):
-        connection.set_busy_timeout(round(BUSY_S * 1000))
-        connection.execute(f"PRAGMA query_only = ON; PRAGMA cache_size = -{_CACHE_KIB}")
+    try:
+        with translated(connection, path):
+            connection.set_busy_timeout(round(BUSY_S * 1000))
+            if alone:  # before anything is read
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+            connection.execute(f"PRAGMA query_only = ON; PRAGMA cache_size = -{_CACHE_KIB}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_on_full_disk(path: Path) -> apsw.Connection:
+    """A connection that only reads, and for which no file has to be made or to grow.
+
+    Where another process works with the file, its index of the write-ahead log serves; else there
+    is no room for one. Raises StoreError, also for a file with the schema of another version.
+    """
+    try:
+        connection = connect_reader(path)
+    except StoreFull:
+        connection = connect_reader(path, alone=True)
+    try:
+        with translated(connection, path):
+            if _pragma(connection, "application_id") != APPLICATION_ID:
+                raise not_ours(path)
+            if _pragma(connection, "user_version") != len(MIGRATIONS):
+                raise StoreError(f"{path} cannot be brought up to date")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

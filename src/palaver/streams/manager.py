@@ -45,7 +45,7 @@ class StreamManager:
     An ended one is kept for `keep_s` seconds, but only the newest `keep` and `KEEP_BYTES` of them.
     """
 
-    def __init__(self, clock: Clock, *, keep_s: float = 60.0, keep: int = 64) -> None:
+    def __init__(self, clock: Clock, *, keep_s: float = 60.0, keep: int = 32) -> None:
         self.bus = EventBus()
         self._clock, self._keep_s, self._keep = clock, keep_s, keep
         self._sessions: dict[TurnId, StreamSession] = {}
