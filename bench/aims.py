@@ -79,14 +79,12 @@ def _turns(figures: Mapping[str, Any]) -> Iterator[Aim]:
 
 
 def _concurrency(figures: Mapping[str, Any]) -> Iterator[Aim]:
-    size = max(figures["samples"], key=int)
-    samples = figures["samples"][size]
+    *_, (crowd, samples) = figures["samples"].items()
     if _both(samples):
         rates = ([s["deltas"] / s["wall_s"] for s in samples[who]] for who in ("palaver", "raw"))
-        complete = min(s["complete"] for s in samples["palaver"])
-        yield Aim(
-            f"{size} at once: complete turns", f"all {size}", str(complete), complete == int(size)
-        )
+        size, complete = crowd.split()[0], min(s["complete"] for s in samples["palaver"])
+        whole = complete == int(size)
+        yield Aim(f"{size} at once: complete turns", f"all {size}", str(complete), whole)
         share = ratio(*rates)
         least = f"at least {OVERLOAD_SHARE} × raw"
         yield Aim(f"{size} at once: deltas/s", least, times(share), share >= OVERLOAD_SHARE)

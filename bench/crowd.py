@@ -16,8 +16,12 @@ SETTLE_S = 0.5
 MAX_CONVERSATIONS = 2000
 
 
-async def crowd(first: Contestant, number: int, deltas: int, *, limit_s: float) -> dict[str, Any]:
-    """Say something in `number` new conversations at the same time, and wait for all answers.
+async def crowd(
+    first: Contestant, number: int, deltas: int, *, limit_s: float, over_s: float = 0.0
+) -> dict[str, Any]:
+    """Say something in `number` new conversations, and wait for all answers.
+
+    They begin evenly over `over_s` seconds, all at once when it is 0.
 
     `first` has lived through a turn; the others are new conversations beside it. Delays are in
     nanoseconds, memory in bytes. Turns that take longer than `limit_s` are given up.
@@ -29,7 +33,7 @@ async def crowd(first: Contestant, number: int, deltas: int, *, limit_s: float) 
     conversations = [await first.another() for _ in range(number)]
     idle = _resident(reset=True)
     began, began_cpu = time.perf_counter(), time.process_time()
-    ended = await _all(conversations, heard, limit_s)
+    ended = await _all(conversations, heard, limit_s, over_s / number)
     wall_s = time.perf_counter() - began
     peak = memory.peak()
     await asyncio.sleep(SETTLE_S)
@@ -49,13 +53,15 @@ async def crowd(first: Contestant, number: int, deltas: int, *, limit_s: float) 
 
 
 async def _all(
-    conversations: list[Contestant], heard: "_Delays", limit_s: float
+    conversations: list[Contestant], heard: "_Delays", limit_s: float, apart_s: float
 ) -> list[BaseException | None]:
-    async def turn(conversation: Contestant) -> None:
+    async def turn(number: int, conversation: Contestant) -> None:
         async with asyncio.timeout(limit_s):
+            await asyncio.sleep(number * apart_s)
             await conversation.say(QUESTION, heard)
 
-    return await asyncio.gather(*(turn(c) for c in conversations), return_exceptions=True)
+    turns = (turn(number, each) for number, each in enumerate(conversations))
+    return await asyncio.gather(*turns, return_exceptions=True)
 
 
 class _Delays:

@@ -66,10 +66,14 @@ class Worker:
         ended = time.monotonic()
         return {"starts_s": sorted(s - began for s in starts), "wall_s": ended - began}
 
-    async def crowd(self, number: int, deltas: int, limit_s: float) -> dict[str, Any]:
-        """`number` new conversations at once, a turn of so many stamped deltas in each."""
+    async def crowd(
+        self, number: int, deltas: int, limit_s: float, over_s: float = 0.0
+    ) -> dict[str, Any]:
+        """`number` new conversations, a turn of so many stamped deltas in each, begun over so many
+        seconds.
+        """
         await self._contestant.say(WARM_UP, _Heard())
-        return await crowd(self._contestant, number, deltas, limit_s=limit_s)
+        return await crowd(self._contestant, number, deltas, limit_s=limit_s, over_s=over_s)
 
     async def turns(self, number: int) -> dict[str, Any]:
         """So many turns: CPU and wall seconds of each."""

@@ -11,27 +11,25 @@ from bench.wire import Api
 CONTESTANTS = {"raw": 3, "palaver": 3, "sdk": 2, "create_agent": 1}
 """Who takes part, and in how many rounds: the slow ones would take most of the run."""
 DELTAS, GAP_MS = 200, 20
-CROWDS = (100, 200)
-OVERLOAD = 1000
+CROWDS = ((100, 0.0, 3), (200, 0.0, 3), (200, 2.0, 3), (1000, 0.0, 2))
+"""Conversations; seconds over which they begin; rounds. The last is an overload."""
 LIMIT_S = 240.0
 Samples = dict[str, list[dict[str, Any]]]
 
 
 def measure(context: Context) -> Result:
-    """Each crowd in rounds, on the first wire that is asked for; the overload at most twice."""
-    api = context.wires[0]
-    plan = dict.fromkeys(CROWDS, 3) | {OVERLOAD: 2}
-    found = {
-        size: _rounds(context, api, size, 1 if context.quick else rounds)
-        for size, rounds in plan.items()
-    }
-    tables = [_table(api, size, samples) for size, samples in found.items()]
-    return Result(
-        "concurrency", tables, {"api": api, "samples": {str(k): v for k, v in found.items()}}
-    )
+    """Each crowd in rounds, on the first wire that is asked for."""
+    api, tables = context.wires[0], []
+    found: dict[str, Samples] = {}
+    for size, over_s, rounds in CROWDS:
+        samples = _rounds(context, api, size, over_s, 1 if context.quick else rounds)
+        began = f"begun over {over_s:g} s" if over_s else "begun at once"
+        tables.append(_table(f"{size:,} conversations {began}, {api} wire", samples))
+        found[f"{size} {began}"] = samples
+    return Result("concurrency", tables, {"api": api, "samples": found})
 
 
-def _rounds(context: Context, api: Api, size: int, rounds: int) -> Samples:
+def _rounds(context: Context, api: Api, size: int, over_s: float, rounds: int) -> Samples:
     samples: Samples = {}
     for round_ in range(rounds):
         taking_part = [name for name, most in CONTESTANTS.items() if round_ < most]
@@ -43,9 +41,8 @@ def _rounds(context: Context, api: Api, size: int, rounds: int) -> Samples:
                 url = f"{context.url}/many-{DELTAS}-{GAP_MS}"
                 try:
                     worker.do("begin", api=api, url=url, folder=str(own), tools=True)
-                    sample = worker.do(
-                        "crowd", number=size, deltas=DELTAS, limit_s=LIMIT_S, timeout_s=LIMIT_S + 60
-                    )
+                    asked = {"number": size, "deltas": DELTAS, "over_s": over_s, "limit_s": LIMIT_S}
+                    sample = worker.do("crowd", **asked, timeout_s=LIMIT_S + 60)
                 except Failed as failure:
                     context.log.append(f"concurrency, {size}: {failure}")
                     continue
@@ -55,17 +52,17 @@ def _rounds(context: Context, api: Api, size: int, rounds: int) -> Samples:
     return samples
 
 
-def _table(api: Api, size: int, samples: Samples) -> Table:
+def _table(title: str, samples: Samples) -> Table:
     columns = (
         "complete", "delay p50, ms", "p99", "longest", "p99 later than raw", "deltas/s", "× raw",
         "CPU µs/delta", "× raw", "KiB idle", "KiB live", "KiB after",
     )  # fmt: skip
-    table = Table(f"{size:,} conversations at once, {api} wire", columns)
+    table = Table(title, columns)
     for name, of in samples.items():
         table.rows.append((name, *_cells(of, samples.get("raw"))))
     table.notes = [
         f"each: a question, a call, its result, then {DELTAS} deltas with gaps of {GAP_MS} ms",
-        "all begin at the same time; delay: from the provider's writing to the subscriber",
+        "delay: from the provider's writing of a delta to the subscriber",
         "KiB of resident memory for each conversation: new, at most while it streams, afterwards",
         "medians of " + ", ".join(f"{len(of)} ({name})" for name, of in samples.items()),
     ]
