@@ -17,7 +17,13 @@ MAX_CONVERSATIONS = 2000
 
 
 async def crowd(
-    first: Contestant, number: int, deltas: int, *, limit_s: float, over_s: float = 0.0
+    first: Contestant,
+    number: int,
+    deltas: int,
+    *,
+    limit_s: float,
+    over_s: float = 0.0,
+    settle_s: float = SETTLE_S,
 ) -> dict[str, Any]:
     """Say something in `number` new conversations, and wait for all answers.
 
@@ -36,7 +42,7 @@ async def crowd(
     ended = await _all(conversations, heard, limit_s, over_s / number)
     wall_s = time.perf_counter() - began
     peak = memory.peak()
-    await asyncio.sleep(SETTLE_S)
+    await asyncio.sleep(settle_s)
     cpu_s = time.process_time() - began_cpu
     failures = [failure for failure in ended if failure is not None]
     return {
