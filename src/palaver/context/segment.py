@@ -15,6 +15,7 @@ utterance of a new topic. Index 0 opens the first topic by definition and is nev
 the reference data of the field (TIAGE, DialSeg711); who counts it adds it at the cost of nothing.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from math import log
 
@@ -67,7 +68,10 @@ class Segmenter:
 
     def add(self, utterance: Utterance | tuple[str, str] | str) -> None:
         """The conversation has gone on by `utterance`."""
-        one = traits(_utterance(utterance))
+        self.take(traits(_utterance(utterance)))
+
+    def take(self, one: Traits) -> None:
+        """`add`, of an utterance that was read already."""
         self._recent.append(one)
         self._waiting += 1
         self._words |= one.stems
@@ -82,6 +86,12 @@ class Segmenter:
     def closed(self) -> list[int]:
         """The boundaries that will never change, ascending."""
         return list(self._search.closed)
+
+    def closes_at(self, index: int) -> bool:
+        """Whether `index` is one of `closed`."""
+        closed = self._search.closed
+        at = bisect_left(closed, index)
+        return at < len(closed) and closed[at] == index
 
     def boundaries(self) -> list[int]:
         """All boundaries as far as they can be told now, ascending; those of `closed` first."""

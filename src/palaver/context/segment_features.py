@@ -32,6 +32,7 @@ class Traits(NamedTuple):
     """One utterance, read once."""
 
     speaker: str
+    found: tuple[str, ...]  # its words, as `words` gives them
     stems: frozenset[str]  # its content words, without endings
     length: int  # words of all kinds
     cues: Cues
@@ -47,7 +48,7 @@ def traits(utterance: Utterance) -> Traits:
             stems[stem(word)] = None
             if len(stems) == _KEPT:
                 break
-    return Traits(utterance.speaker, frozenset(stems), len(found), cues(text, found))
+    return Traits(utterance.speaker, tuple(found), frozenset(stems), len(found), cues(text, found))
 
 
 def stem(word: str) -> str:
