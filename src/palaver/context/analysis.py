@@ -4,12 +4,12 @@ All are frozen and share their past with the analyses before them, so one may be
 the background while the conversation goes on. Messages are named by their position on the path.
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Protocol
 
 import msgspec
 
+from palaver.context.names import Identifier
 from palaver.context.tokens import Parts
 from palaver.domain.compaction import CriticalFact
 from palaver.domain.history import History
@@ -29,8 +29,6 @@ class ToolUse(msgspec.Struct, frozen=True, gc=False):
     failed: bool = False
     unknown: bool = False
     """It may or may not have happened: the process died meanwhile."""
-    tokens: int = 0
-    """Of call and result."""
 
 
 class Superseded(msgspec.Struct, frozen=True, gc=False):
@@ -40,27 +38,30 @@ class Superseded(msgspec.Struct, frozen=True, gc=False):
     later: int
 
 
-class Topic(Protocol):
-    """A stretch of the conversation on one matter."""
+class TopicStretch(msgspec.Struct, frozen=True, gc=False):
+    """A stretch on one matter: positions `start` up to, not including, `stop`."""
 
-    @property
-    def start(self) -> int:
-        """Position of its first message."""
+    start: int
+    stop: int
+    label: str = ""
+    """A few words that tell it from the others, in the conversation's own language."""
+    thread: int = 0
+    """Stretches of one number are on one matter, with others between them."""
+    resumes: int | None = None
+    """Number of the stretch that this one goes back to."""
+    is_open: bool = False
+    """Whether its ends may still move."""
+
+
+class Details(Protocol):
+    """What is worked out only when somebody asks."""
+
+    def topics(self) -> tuple[TopicStretch, ...]:
+        """The topics, in order and without gaps."""
         ...
 
-    @property
-    def stop(self) -> int:
-        """Position behind its last one."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """A few words that tell it from the others."""
-        ...
-
-    @property
-    def thread(self) -> int:
-        """Stretches of one number belong together, with others between them."""
+    def identifiers(self) -> tuple[Identifier, ...]:
+        """The identifiers, the likeliest to be needed again first."""
         ...
 
 
@@ -98,7 +99,18 @@ class ConversationAnalysis(msgspec.Struct, frozen=True, dict=True):
     unanswered: History[int] = History()
     """Numbers of uses that never got a result, though the conversation went on."""
     critical: CriticalContext = CriticalContext()
-    topics: Sequence[Topic] = ()
+    details: Details | None = None
+
+    @cached_property
+    def topics(self) -> tuple[TopicStretch, ...]:
+        """The topics, in order and without gaps. Worked out when first asked for, from what is new
+        since the last time."""
+        return () if self.details is None else self.details.topics()
+
+    @cached_property
+    def identifiers(self) -> tuple[Identifier, ...]:
+        """The identifier ledger, the likeliest to be needed again first. Worked out as topics."""
+        return () if self.details is None else self.details.identifiers()
 
     @property
     def total_tokens(self) -> int:
@@ -135,9 +147,9 @@ class ConversationAnalysis(msgspec.Struct, frozen=True, dict=True):
         return [use for use in self.tools if use.failed]
 
     @cached_property
-    def threads(self) -> dict[int, tuple[Topic, ...]]:
+    def threads(self) -> dict[int, tuple[TopicStretch, ...]]:
         """Topics by thread, so that interleaved matters stand together."""
-        found: dict[int, tuple[Topic, ...]] = {}
+        found: dict[int, tuple[TopicStretch, ...]] = {}
         for topic in self.topics:
             found[topic.thread] = (*found.get(topic.thread, ()), topic)
         return found

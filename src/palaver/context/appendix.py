@@ -10,11 +10,7 @@ import msgspec
 
 from palaver.context.analysis import ConversationAnalysis, ToolUse
 from palaver.context.citations import Lined
-from palaver.context.extractive_lines import Mention
-from palaver.context.extractive_material import Material
 from palaver.context.handles import handle
-from palaver.context.identifiers import is_identifier
-from palaver.context.offline_window import Unit
 from palaver.context.tokens import text_tokens
 from palaver.domain.compaction import CriticalFact
 from palaver.domain.messages import Message
@@ -23,8 +19,6 @@ _VERBATIM = ("constraint", "correction")
 _ERROR_CHARS = 200
 _LINE_TOKENS = 8
 """Of a line beside what it says: its dash, its kind, its handle."""
-_LEAST_CHARS, _MOST_CHARS = 4, 80
-"""Of an argument that is no identifier and is worth a place among the names."""
 
 
 class Appendix(msgspec.Struct, frozen=True):
@@ -33,8 +27,6 @@ class Appendix(msgspec.Struct, frozen=True):
     analysis: ConversationAnalysis
     messages: Sequence[Message]
     positions: Collection[int]
-    names: Sequence[tuple[str, int]] = ()
-    """Identifiers, the most needed first, each with the position that names it last."""
 
     def to(self, summary: str, *, room: int) -> Lined:
         """The lines that `summary` needs. Names are added while there are tokens in `room`; what
@@ -66,8 +58,9 @@ class Appendix(msgspec.Struct, frozen=True):
     def _names(self, before: str, said: Lined, room: int) -> Iterator[tuple[str, int]]:
         left = room - text_tokens(said.text)
         by_position: dict[int, list[str]] = {}
-        for name, position in self.names:
-            if name in before:
+        for known in self.analysis.identifiers:
+            name, position = known.text, known.last
+            if position not in self.positions or name in before:
                 continue
             left -= text_tokens(name) + (1 if position in by_position else _LINE_TOKENS)
             if left < 0:
@@ -77,19 +70,6 @@ class Appendix(msgspec.Struct, frozen=True):
             yield f"- {', '.join(by_position[position])}", position
 
 
-def names_in(units: Sequence[Unit]) -> list[tuple[str, int]]:
-    """The identifiers of `units`, the most likely to be needed again first, each with the position
-    that names it last."""
-    material = Material(units)
-    weights, mentions = material.weights, material.features.mentions
-    order = sorted(mentions, key=lambda number: -weights[number])
-    return [
-        (mentions[number].text, mentions[number].last)
-        for number in order
-        if is_identifier(mentions[number].text) or _is_argument(mentions[number])
-    ]
-
-
 def quoted_tokens(analysis: ConversationAnalysis) -> dict[int, int]:
     """By position the tokens of what is quoted of it behind a summary."""
     found: dict[int, int] = {}
@@ -97,10 +77,6 @@ def quoted_tokens(analysis: ConversationAnalysis) -> dict[int, int]:
         size = text_tokens(fact.text) + _LINE_TOKENS
         found[fact.position] = found.get(fact.position, 0) + size
     return found
-
-
-def _is_argument(mention: Mention) -> bool:
-    return mention.argument > 0 and _LEAST_CHARS <= len(mention.text) <= _MOST_CHARS
 
 
 def error_line(use: ToolUse, messages: Sequence[Message]) -> str:

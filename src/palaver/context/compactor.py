@@ -19,7 +19,7 @@ import msgspec
 from palaver.context import offline
 from palaver.context.analysis import ConversationAnalysis
 from palaver.context.analyzer import ConversationAnalyzer
-from palaver.context.appendix import Appendix, names_in, quoted_tokens
+from palaver.context.appendix import Appendix, quoted_tokens
 from palaver.context.citations import Lined, Sources, said_in
 from palaver.context.compaction_result import (
     Attempt,
@@ -253,7 +253,7 @@ class _Work:
         messages, stop = self._task.messages, head.stop
         written = Sources(messages, stop).checked(outcome.text)
         gone = frozenset(at for u in head.gone for s in covered(u) for at in range(s.start, s.stop))
-        appendix = Appendix(self._analysis, messages, gone, names_in(head.gone))
+        appendix = Appendix(self._analysis, messages, gone)
         added = appendix.to(written.text, room=round(self._allowance() * _NAMES_SHARE))
         text = Lined(SUMMARY_PREFACE, ((),)) + written + added
         summary = Message(Role.USER, (Text(text.text),), flags=(Flag.SYNTHETIC,))

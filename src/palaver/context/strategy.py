@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from palaver.context.analysis import ConversationAnalysis, Topic
+from palaver.context.analysis import ConversationAnalysis, TopicStretch
 from palaver.context.handles import handle
 from palaver.domain.errors import ConfigurationError
 from palaver.settings import CompactionSettings
@@ -44,7 +44,7 @@ class Matter(msgspec.Struct, frozen=True):
         return sum(use.requested < self.stop for use in self.analysis.tools)
 
     @property
-    def topics(self) -> list[Topic]:
+    def topics(self) -> list[TopicStretch]:
         """Topics that begin in it."""
         return [topic for topic in self.analysis.topics if topic.start < self.stop]
 
@@ -177,5 +177,5 @@ class _Chronological:
 _OURS: tuple[Strategy, ...] = (_PreserveToolContext(), _ByTopic(), _Chronological())
 
 
-def _range(topic: Topic, stop: int) -> str:
+def _range(topic: TopicStretch, stop: int) -> str:
     return f"[{handle(topic.start)}–{handle(min(topic.stop, stop) - 1)}]"

@@ -3,10 +3,9 @@
 import msgspec
 
 from palaver.context.analysis import Superseded, ToolUse
-from palaver.context.tokens import Parts
 from palaver.domain.history import History
 from palaver.domain.ids import CallId
-from palaver.domain.messages import Message, ToolCall
+from palaver.domain.messages import Message, Role, ToolCall
 
 _UNRESOLVED = 8
 """Errors that are kept in mind; of more, the newest are what the work is about."""
@@ -22,6 +21,7 @@ class ToolFold:
         self._done: History[ToolUse] = History()
         self._open: list[ToolUse] = []
         """Uses of the newest group."""
+        self._are_weighed = False
         self._ids: dict[CallId, int] = {}
         self._latest: dict[tuple[str, str], int] = {}
         """The newest good use of each tool with the same arguments."""
@@ -45,39 +45,41 @@ class ToolFold:
         """Failed uses that nothing made good, oldest first."""
         return tuple(self._errors.values())
 
-    def add(self, message: Message, position: int, tokens: Parts) -> None:
-        """The next message. What is no call or result closes the newest group."""
-        results = message.tool_results
-        if results and self._open:
-            self._answer(message, position, tokens)
+    def add(self, message: Message, position: int) -> None:
+        """The next message, or a tool message again that has more results than before. What is no
+        call or result closes the newest group."""
+        if message.role is Role.TOOL and self._open:
+            self._answer(message, position)
             return
         self._close()
-        calls = message.tool_calls
-        each = tokens.tool_calls // max(1, len(calls))
-        for call in calls:
+        for call in message.tool_calls:
             self._note_id(call.id)
-            self._open.append(ToolUse(call.id, call.name, call.arguments, position, tokens=each))
+            self._open.append(ToolUse(call.id, call.name, call.arguments, position))
 
     def _note_id(self, id: CallId) -> None:
         seen = self._ids[id] = self._ids.get(id, 0) + 1
         if seen == 2:
             self.reused_ids = self.reused_ids.append(id)
 
-    def _answer(self, message: Message, position: int, tokens: Parts) -> None:
+    def _answer(self, message: Message, position: int) -> None:
         results = {result.call_id: result for result in message.tool_results}
-        each = tokens.tool_results // max(1, len(results))
         for at, use in enumerate(self._open):
             result = results.get(use.call_id)
             if result is not None and use.answered is None:
-                answered = msgspec.structs.replace(
-                    use,
-                    answered=position,
-                    failed=result.failed,
-                    unknown=result.unknown,
-                    tokens=use.tokens + each,
+                self._open[at] = msgspec.structs.replace(
+                    use, answered=position, failed=result.failed, unknown=result.unknown
                 )
-                self._open[at] = answered
-                self._weigh(answered, len(self._done) + at)
+        if not self.pending:
+            self._weigh_all()
+
+    def _weigh_all(self) -> None:
+        # In call order and all at once: what came first must not change what is known.
+        if self._are_weighed:
+            return
+        self._are_weighed = True
+        for number, use in enumerate(self._open, len(self._done)):
+            if use.answered is not None:
+                self._weigh(use, number)
 
     def _weigh(self, use: ToolUse, number: int) -> None:
         aim = (use.name, _aim(use))
@@ -95,6 +97,8 @@ class ToolFold:
         self._latest[same] = number
 
     def _close(self) -> None:
+        self._weigh_all()
+        self._are_weighed = False
         for use in self._open:
             if use.answered is None:
                 self.unanswered = self.unanswered.append(len(self._done))
