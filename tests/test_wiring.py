@@ -1,3 +1,6 @@
+import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,3 +194,32 @@ async def test_a_given_store_stays_open() -> None:
         conversation = await manager.find("last")
     with pytest.raises(palaver.StoreError):
         await conversation.say("after the end")
+
+
+WAITS = """
+import asyncio, sys
+import palaver
+from palaver.wiring import Environment
+
+async def wait(model, wanted):
+    found = Environment(home=sys.argv[1], model=model, keys={"anthropic": "a"})
+    async with palaver.open(":memory:", environment=found):
+        assert "aiohttp" not in sys.modules
+        for _ in range(300):
+            if "aiohttp" in sys.modules:
+                break
+            await asyncio.sleep(wanted)
+    assert ("aiohttp" in sys.modules) == bool(wanted)
+
+asyncio.run(wait("offline", 0.0))
+asyncio.run(wait("anthropic:claude-sonnet-4-5", 0.02))
+"""
+
+
+async def test_a_program_that_waits_is_ready_for_its_first_answer(tmp_path: Path) -> None:
+    """What a provider's first answer needs is imported meanwhile, and never for another model."""
+    command = [sys.executable, "-c", WAITS, str(tmp_path)]
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stderr

@@ -5,7 +5,9 @@ import contextlib
 import os
 import secrets
 import sys
+import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -100,3 +102,21 @@ else:
         except BlockingIOError:
             return False
         return True
+
+
+IMPORT_AFTER_S = 0.1
+
+
+def import_later(name: str) -> asyncio.TimerHandle:
+    """Import a heavy module in a thread when the program has run for a moment without needing it.
+
+    A script that only looks at something has ended by then, and one that needs the module at once
+    has imported it itself.
+    """
+
+    def begin() -> None:
+        if name not in sys.modules:
+            thread = threading.Thread(target=import_module, args=(name,), daemon=True)
+            thread.start()
+
+    return asyncio.get_running_loop().call_later(IMPORT_AFTER_S, begin)

@@ -22,7 +22,7 @@ from palaver.service.preferences import changed_preferences
 from palaver.service.state import StateMiddleware
 from palaver.settings import Settings
 from palaver.store.base import BlobStore, ConversationStore
-from palaver.system import SystemClock
+from palaver.system import SystemClock, import_later
 from palaver.tools.definition import Keep, Tool
 from palaver.tools.manager import ToolManager
 
@@ -342,6 +342,8 @@ async def open(
         closing.push_async_callback(manager.aclose)
         _register(manager, tools, builtin_tools, folders, found)
         await manager.recover()
+        if models.default.partition(":")[0] in KEYS:
+            closing.callback(import_later("aiohttp").cancel)
         yield manager
 
 
