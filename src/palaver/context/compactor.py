@@ -117,7 +117,7 @@ class _Work:
         self._attempts: list[Attempt] = []
 
     def plan(self) -> Plan:
-        first = self._first()
+        first = self._first(wants_summary=True)
         if isinstance(first, Plan):
             return first
         draft, _ = self._offline(None)
@@ -126,15 +126,12 @@ class _Work:
     async def run(
         self, summariser: Summariser | None, limits: Limits | None, limit: int | None
     ) -> CompactionResult:
-        first = await asyncio.to_thread(self._first)
+        first = await asyncio.to_thread(self._first, wants_summary=summariser is not None)
         if isinstance(first, Plan):
             assert first.draft is not None
             return self._result(first.draft, first.choice)
         outcome = Outcome("", ())
-        because = self._why_not(first.head, summariser)
-        if because or first.head is None or summariser is None:
-            self._attempts.append(Attempt(Tier.SUMMARY, because))
-        else:
+        if first.head is not None and summariser is not None:
             job = await asyncio.to_thread(self._job, first.head, first.choice, limits or Limits())
             outcome = await summarise(job, summariser)
             draft = await asyncio.to_thread(self._summarised, first.head, first.choice, outcome)
@@ -144,31 +141,38 @@ class _Work:
         draft, refusal = await asyncio.to_thread(self._offline, limit)
         return self._result(draft or self._unchanged(), first.choice, outcome, refusal)
 
-    def _first(self) -> "Plan | _Matters":
+    def _first(self, *, wants_summary: bool) -> "Plan | _Matters":
         """The plan where clearing is enough; else what the other tiers start from."""
         task = self._task
         given = self._given
         self._analysis = given or ConversationAnalyzer().analyse(task.messages, pins=task.pins)
         self._facts = critical_facts(self._analysis, task.messages)
+        unchanged = self._unchanged()
+        if unchanged.tokens_before <= task.target:
+            return Plan(unchanged, self._choice(None))
         cleared = clear(task)
         if cleared is not None and cleared.tokens_after <= task.target:
             self._attempts.append(Attempt(Tier.CLEAR))
-            return Plan(
-                self._with_facts(cleared), self._choice(None), attempts=tuple(self._attempts)
-            )
+            draft = self._with_facts(cleared)
+            return Plan(draft, self._choice(None), attempts=tuple(self._attempts))
         because = "it would have gained too little" if cleared is None else "it was not enough"
         self._attempts.append(Attempt(Tier.CLEAR, because))
-        head = self._head(cleared)
+        head = self._promising(cleared, wants_summary)
         return _Matters(head, self._choice(head))
 
-    def _why_not(self, head: Head | None, summariser: Summariser | None) -> str:
-        """Why no model is asked; empty when one is."""
-        if head is None:
-            return "there is nothing that it could stand for"
-        if summariser is None:
-            return "there is no model to write it"
-        is_hopeless = head.tokens_after - self._allowance() > self._task.target
-        return "what must stay is too large for it" if is_hopeless else ""
+    def _promising(self, cleared: Draft | None, wants_summary: bool) -> Head | None:
+        """What a model could summarise to reach the target; None, with the reason noted."""
+        head = self._head(cleared) if wants_summary else None
+        if not wants_summary:
+            because = "there is no model to write it"
+        elif head is None:
+            because = "there is nothing that it could stand for"
+        elif head.tokens_after - self._allowance() > self._task.target:
+            because = "what must stay is too large for it"
+        else:
+            return head
+        self._attempts.append(Attempt(Tier.SUMMARY, because))
+        return None
 
     def _offline(self, limit: int | None) -> tuple[Draft | None, ContextWindowExceeded | None]:
         targets = [self._task.target]
