@@ -14,10 +14,12 @@ from palaver.cli.interrupts import Interrupts, is_terminal, run
 from palaver.cli.opening import Opened, Wanted, opened
 from palaver.cli.screen import PlainScreen, Screen, write_bytes
 from palaver.cli.turns import Approver, AskingApprover, DenyAll, TurnCarrier, allow_all
-from palaver.cli.words import adapted, ending, retrying
+from palaver.cli.words import adapted, ending, retrying, window
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import Text
 from palaver.domain.stream import (
+    CompactionSkipped,
+    ContextCompacted,
     HistoryAdapted,
     RetryScheduled,
     StreamEvent,
@@ -146,7 +148,8 @@ class Asking:
 
     async def run(self, begin: "Begin", opener: Any) -> int:
         """Open, ask, show; the exit code."""
-        async with opener(self._options.wanted) as service:
+        wanted = msgspec.structs.replace(self._options.wanted, is_one_shot=True)
+        async with opener(wanted) as service:
             conversation, session = await begin(self, service)
             async with self._screen.live():
                 end = await self._carrier.carry(conversation, session, hear=self._hear)
@@ -214,6 +217,8 @@ class JsonScreen(PlainScreen):
         match event:
             case HistoryAdapted():
                 self.notice(adapted(event))
+            case ContextCompacted() | CompactionSkipped():
+                self.notice(window(event))
             case RetryScheduled():
                 self.notice(retrying(event))
             case TurnCompleted() | TurnFailed() | TurnCancelled():

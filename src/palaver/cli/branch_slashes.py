@@ -79,7 +79,8 @@ async def _branch(chat: ChatSession, screen: Screen, rest: str) -> None:
     screen.print("\n".join(lines))
 
 
-async def _pin(chat: ChatSession, screen: Screen, rest: str) -> None:
+async def pin(chat: ChatSession, screen: Screen, rest: str) -> None:
+    """Mark a message as important, or with `off` no longer; then list the ones that are."""
     conversation = await _begun(chat)
     name = rest.removeprefix("off ").strip()
     if name:
@@ -157,6 +158,6 @@ COMMANDS = (
     Command("/redo", "", "take the last undo back", _redo),
     Command("/branch", "[branch]", "list the branches, or switch", _branch, _branches),
     Command("/fork", "[message]", "go on in a new conversation", _fork, _messages),
-    Command("/pin", "[[off] message]", "mark as important, or list", _pin, _messages),
+    Command("/pin", "[[off] message]", "mark as important, or list", pin, _messages),
     Command("/title", "[text]", "show or set the title", _title, _titles),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palaver.cli import branch_slashes
+from palaver.cli import branch_slashes, window_slashes
 from palaver.cli.safe import one_line
 from palaver.cli.screen import Screen
 from palaver.cli.session import ChatSession, costs, expanded, window_of
@@ -26,7 +26,8 @@ LISTED = 15
 def is_command(line: str) -> bool:
     """Whether a line is for us and not for the model. `//` begins a message with one slash."""
     word = line.split(maxsplit=1)[0] if line.strip() else ""
-    return word.startswith("/") and word[1:].isalpha() and word.isascii()
+    name = word[1:].replace("-", "")
+    return word.startswith("/") and name.isalpha() and name.isascii()
 
 
 def as_message(line: str) -> str:
@@ -241,6 +242,7 @@ COMMANDS = {
             "/export", "[file]", "write to a .md, .html, .jsonl or .json file", _export, _paths
         ),
         *branch_slashes.COMMANDS,
+        *window_slashes.COMMANDS,
         Command("/attach", "PATH", "send a file with the next message", _attach, _paths),
         Command("/quit", "", "leave (Ctrl-D does too)", _quit),
     )

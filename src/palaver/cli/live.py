@@ -18,10 +18,13 @@ from rich.theme import Theme
 from palaver.cli.cards import Answer, Card, Glyphs, Item, Thinking
 from palaver.cli.painter import Painter, Piece
 from palaver.cli.safe import one_line, safe
-from palaver.cli.words import adapted, ending, retrying, seconds
+from palaver.cli.words import adapted, ending, retrying, seconds, window
 from palaver.domain.ids import CallId
 from palaver.domain.stream import (
     AttemptStarted,
+    CompactionSkipped,
+    CompactionStarted,
+    ContextCompacted,
     HistoryAdapted,
     MessageCompleted,
     ReasoningDelta,
@@ -97,6 +100,10 @@ class LiveScreen:
                 self._close_text()
             case HistoryAdapted():
                 self.notice(adapted(event))
+            case ContextCompacted() | CompactionSkipped():
+                self.notice(window(event))
+            case CompactionStarted():
+                self._wait("making the window smaller ")
             case RetryScheduled():
                 self.notice(retrying(event))
                 self._wait("waiting ")

@@ -11,7 +11,14 @@ from typing import Any, NoReturn
 import click
 
 from palaver import __version__
-from palaver.cli import branch_commands, care_commands, exits, shell_commands, travel_commands
+from palaver.cli import (
+    branch_commands,
+    care_commands,
+    exits,
+    shell_commands,
+    travel_commands,
+    window_commands,
+)
 from palaver.cli.options import (
     conversation_argument,
     wanted_of,
@@ -260,7 +267,12 @@ def search(
     )
 
 
-for each in (*branch_commands.COMMANDS, *travel_commands.COMMANDS, *care_commands.COMMANDS):
+for each in (
+    *branch_commands.COMMANDS,
+    *travel_commands.COMMANDS,
+    *care_commands.COMMANDS,
+    *window_commands.COMMANDS,
+):
     cli.add_command(each)
 
 

@@ -23,6 +23,10 @@ class Wanted(msgspec.Struct, frozen=True):
     system: str | None = None
     tools: bool = True
     folders: tuple[str, ...] = ()
+    summary_model: str = ""
+    """Who writes summaries; empty means what settings say."""
+    is_one_shot: bool = False
+    """The program ends with its answer, so nothing can be prepared in the background."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -41,7 +45,7 @@ async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
     """
     from palaver import wiring
 
-    environment = prepared(wanted)
+    environment = _with_context(prepared(wanted), wanted)
     async with wiring.open(
         wanted.db,
         model=wanted.model or None,
@@ -51,6 +55,16 @@ async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
         environment=environment,
     ) as manager:
         yield Opened(manager, wanted.model or environment.model)
+
+
+def _with_context(environment: "Environment", wanted: Wanted) -> "Environment":
+    context = environment.settings.context
+    if wanted.summary_model and wanted.summary_model != "offline":
+        context = msgspec.structs.replace(context, summary_model=wanted.summary_model)
+    if wanted.is_one_shot and context.summaries == "prepared":
+        context = msgspec.structs.replace(context, summaries="inline")
+    settings = msgspec.structs.replace(environment.settings, context=context)
+    return msgspec.structs.replace(environment, settings=settings)
 
 
 def prepared(wanted: Wanted) -> "Environment":

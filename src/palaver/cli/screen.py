@@ -4,10 +4,20 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol, TextIO
 
 from palaver.cli.safe import one_line, safe
-from palaver.cli.words import adapted, arguments_line, ending, result_lines, retrying, seconds
+from palaver.cli.words import (
+    adapted,
+    arguments_line,
+    ending,
+    result_lines,
+    retrying,
+    seconds,
+    window,
+)
 from palaver.domain.stream import (
     TERMINAL,
     AttemptStarted,
+    CompactionSkipped,
+    ContextCompacted,
     HistoryAdapted,
     RetryScheduled,
     StreamEvent,
@@ -65,6 +75,8 @@ class PlainScreen:
                 self.notice(f"  {one_line(name, 64)} ({seconds(took)}): {failed}{line}")
             case HistoryAdapted():
                 self.notice(adapted(event))
+            case ContextCompacted() | CompactionSkipped():
+                self.notice(window(event))
             case RetryScheduled():
                 self.notice(retrying(event))
             case TurnSuspended():

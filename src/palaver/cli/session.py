@@ -13,6 +13,7 @@ from palaver.domain.stream import UsageReported
 from palaver.domain.values import Scope, Usage
 
 if TYPE_CHECKING:
+    from palaver.service.compacting import CompactionReport
     from palaver.service.conversation import Conversation
     from palaver.streams.session import Numbered, StreamSession
 
@@ -30,6 +31,8 @@ class ChatSession:
         """The earlier question in whose place the next message is said."""
         self.draft = ""
         """What stands in the input line when it comes next."""
+        self.previewed: CompactionReport | None = None
+        """The compaction that was looked at last and not made."""
         self.listed: list[ConversationId] = []
         """The conversations of the last listing: their numbers may be said."""
         self.pick: Callable[[], Awaitable[ConversationId | None]] | None = None
@@ -129,12 +132,12 @@ class ChatSession:
         return " · ".join(parts)
 
     def _context(self) -> str:
-        anchor = None if self.conversation is None else self.conversation.state.anchor
-        count = 0 if anchor is None else anchor.tokens
-        window = window_of(self.model)
-        if not window:
-            return f"{tokens(count)} tokens"
-        return f"{tokens(count)} of {tokens(window)} ({count / window:.0%})"
+        if self.conversation is None:
+            return ""
+        window = self.conversation.context_window()
+        if not window.budget:
+            return f"{tokens(window.used)} tokens"
+        return f"{tokens(window.used)} of {tokens(window.budget)} ({window.share_of_budget:.0%})"
 
 
 def expanded(path: str) -> Path:

@@ -5,6 +5,8 @@ import msgspec
 from palaver.cli.safe import escaped, one_line, safe
 from palaver.domain.messages import StopReason, ToolResult
 from palaver.domain.stream import (
+    CompactionSkipped,
+    ContextCompacted,
     HistoryAdapted,
     RetryScheduled,
     Terminal,
@@ -39,6 +41,16 @@ def adapted(event: HistoryAdapted) -> str:
     if event.foreign:
         parts.append(f"{event.foreign} blocks that only another provider knows")
     return f"{one_line(event.model, 100)} is not sent {' and '.join(parts)}"
+
+
+def window(event: ContextCompacted | CompactionSkipped) -> str:
+    """What became of the window."""
+    match event:
+        case ContextCompacted(tokens_before=before, tokens_after=after):
+            return f"the window is smaller: {tokens(before)} to {tokens(after)} tokens"
+        case CompactionSkipped(reason=reason, has_stopped=has_stopped):
+            again = "; it is not tried again, /compact does" if has_stopped else ""
+            return f"the window stays as it is: {one_line(reason, 150)}{again}"
 
 
 def ending(event: Terminal, *, partial: bool) -> str:

@@ -3,6 +3,7 @@
 from typing import Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from palaver.domain.state import INEFFECTIVE_LIMIT, ConversationState
 from palaver.settings import CompactionSettings
@@ -41,6 +42,9 @@ class Need(msgspec.Struct, frozen=True):
     """That the messages may take afterwards; system prompt and tools are not among them."""
     limit: int
     """That the messages may take at most, so that no further compaction follows at once."""
+    is_urgent: bool = True
+    """False: a summary that is under way may be used with the next request instead: less than half
+    of what lies between the trigger and the end is taken."""
 
 
 def budget(window: int | None, settings: CompactionSettings) -> int:
@@ -61,10 +65,11 @@ def needed(state: ConversationState, filled: Filled, settings: CompactionSetting
     if filled.overflows:
         return _need("auto", filled, settings)
     is_stopped = state.is_compaction_held or state.ineffective >= INEFFECTIVE_LIMIT
-    is_due = filled.used >= settings.trigger * budget(filled.window, settings)
-    if is_stopped or not is_due or filled.used < settings.minimum:
+    whole = budget(filled.window, settings)
+    if is_stopped or filled.used < max(settings.trigger * whole, settings.minimum):
         return None
-    return _need("auto", filled, settings)
+    need = _need("auto", filled, settings)
+    return replace(need, is_urgent=filled.used >= whole * (1 + settings.trigger) / 2)
 
 
 def asked(filled: Filled, settings: CompactionSettings) -> Need:
@@ -83,12 +88,25 @@ def overflowed(filled: Filled, settings: CompactionSettings) -> Need | None:
 def is_worth_preparing(
     state: ConversationState, filled: Filled, settings: CompactionSettings
 ) -> bool:
-    """Whether a summary will be wanted soon."""
-    if not settings.automatic or settings.summaries != "prepared":
+    """Whether a compaction will be wanted soon, but not yet."""
+    if not settings.automatic or settings.summaries == "inline":
         return False
     is_stopped = state.is_compaction_held or state.ineffective >= INEFFECTIVE_LIMIT
-    mark = settings.prepare * budget(filled.window, settings)
-    return not is_stopped and filled.used >= max(mark, settings.minimum)
+    whole = budget(filled.window, settings)
+    is_near = settings.prepare * whole <= filled.used < settings.trigger * whole
+    return not is_stopped and is_near and filled.used >= settings.minimum * settings.prepare
+
+
+def ahead(filled: Filled, settings: CompactionSettings) -> Need:
+    """What a compaction that is prepared now has to reach, so that it meets the target when it is
+    used, with all that is said until then behind it."""
+    need = _need("auto", filled, settings)
+    growth = max(0, round(settings.trigger * budget(filled.window, settings)) - filled.used)
+    return replace(
+        need,
+        target=max(need.target - growth, need.target // 2, 1),
+        limit=max(need.limit - growth, need.target),
+    )
 
 
 def _need(

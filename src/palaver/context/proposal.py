@@ -63,8 +63,14 @@ def refusal(draft: Draft | None, need: Need, min_gain: float) -> str:
 
 
 def still_fits(state: ConversationState, compaction: Compaction, seen: History[Message]) -> bool:
-    """Whether what was prepared from `seen` may stand for the beginning of the conversation now: it
-    begins with the very messages that were read, none of them redacted or read anew since."""
+    """Whether what was prepared from `seen` may stand for the beginning of the conversation now.
+
+    It begins with the very messages that were read, or, where they were loaded anew, with the same
+    content: a redaction changes both.
+    """
     if not is_on(state.messages, compaction):
         return False
-    return state.messages.starts_with(seen.first(compaction.covers))
+    covered = state.messages.first(compaction.covers)
+    return covered.starts_with(seen.first(compaction.covers)) or (
+        hash_of(covered) == compaction.source_hash
+    )

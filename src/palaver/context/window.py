@@ -72,6 +72,11 @@ class ContextWindow(msgspec.Struct, frozen=True):
         return None if not self.window else self.used / self.window
 
     @property
+    def share_of_budget(self) -> float | None:
+        """`used` of `budget`, 0 to 1 and beyond."""
+        return None if not self.budget else self.used / self.budget
+
+    @property
     def is_full(self) -> bool:
         """Whether input and reserve together exceed the window; never where it is not known."""
         return self.filled.overflows

@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from palaver.context.need import Need
-from palaver.context.window import ContextWindowManager
+from palaver.context.window import ContextWindow, ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.compaction import Compaction
 from palaver.domain.errors import PalaverError
@@ -46,6 +46,11 @@ class Shrunk(msgspec.Struct, frozen=True):
 
 class Shrinker(Protocol):
     """Makes windows smaller; where the summaries come from is its business."""
+
+    def due(self, state: ConversationState, measured: ContextWindow) -> Need | None:
+        """What has to be reached before the next request; None while there is no need. Asked before
+        each request, it may begin to make ready what will be needed soon."""
+        ...
 
     def prepared(self, state: ConversationState, need: Need) -> Shrunk | None:
         """What was made ready before, if it still fits. Returns at once."""

@@ -149,7 +149,7 @@ class _Turn:
     # Making room.
 
     def _needed(self, state: ConversationState) -> Need | None:
-        return self._ports.window.should_compact(state, self._measured(state))
+        return self._ports.shrinker.due(state, self._measured(state))
 
     def _overflowed(self) -> Need | None:
         state = self._ports.latest()

@@ -37,6 +37,7 @@ from palaver.service.actions import (
     SetMetadata,
 )
 from palaver.service.branching import Branch, StateDiff, difference
+from palaver.service.compacting import Compacting
 from palaver.service.inbound import MessageInput, user_message
 from palaver.service.output import OutputType, schema_of, shape_of
 from palaver.service.preferences import changed_preferences
@@ -54,7 +55,7 @@ POLL_S = 0.25
 """Between looks at a conversation that another process is busy with."""
 
 
-class Conversation:
+class Conversation(Compacting):
     """A handle; any number of them may share one conversation."""
 
     def __init__(self, states: StateManager, runner: "TurnRunner", queue: asyncio.Lock) -> None:

@@ -1,12 +1,13 @@
 """Running turns: the engine's ports filled in, its driver started."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, NotFound, PalaverError, ProviderError, StoreError
+from palaver.domain.events import SideRequestMade
 from palaver.domain.ids import BlobId, MessageId, TurnId
 from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
@@ -21,8 +22,10 @@ from palaver.service.compaction import Compactions
 from palaver.service.driver import TurnDriver
 from palaver.service.ending import TurnEnder
 from palaver.service.inbound import TakeIn
+from palaver.service.preparation import Preparations, Record
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.sessions import TurnSessions
+from palaver.service.shrinking import TurnShrinker
 from palaver.service.state import StateManager
 from palaver.service.titles import extractive_title, model_title
 from palaver.settings import Settings
@@ -51,6 +54,7 @@ class TurnRunner:
         take_in: TakeIn | None,
         load: Callable[[TurnRecord], Awaitable[StateManager]],
         reload: Callable[[MessageId], Awaitable[None]],
+        record: Record,
     ) -> None:
         self.sessions = TurnSessions(
             store=store,
@@ -65,7 +69,17 @@ class TurnRunner:
         self._take_in = take_in
         self._reload = reload
         self.window = ContextWindowManager(settings=settings.context)
-        self.compactions = Compactions(window=self.window, model=model, tools=tools)
+        self.compactions = Compactions(
+            window=self.window,
+            model=model,
+            tools=tools,
+            settings=settings,
+            clock=clock,
+            chance=chance,
+            price=price,
+        )
+        self.preparations = Preparations(self.compactions, self.window, record)
+        self._shrinker = TurnShrinker(self.window, self.compactions, self.preparations)
         self.ending = TurnEnder(
             store=store, scope=scope, sessions=self.sessions, window=self.window, load=load
         )
@@ -102,6 +116,7 @@ class TurnRunner:
         self._closed = True
         await self.sessions.all_begun()
         await self.streams.aclose()
+        await self.preparations.aclose()
 
     # Filling in the ports.
 
@@ -164,7 +179,7 @@ class TurnRunner:
             model=self._model(states.state.preferences.model),
             tools=self.tools,
             window=self.window,
-            shrinker=self.compactions,
+            shrinker=self._shrinker,
             inbox=Inbox(),
             show=show,
             clock=self.clock,
@@ -183,6 +198,7 @@ class TurnRunner:
     async def redact(self, states: StateManager, message: MessageId, note: str) -> RedactionReceipt:
         """Erase a message from log, index, snapshots, run logs, memory and, where nothing else
         refers to them, its blobs."""
+        self.preparations.drop_all()  # they may quote it
         planned, appended = await states.redact(message, note)
         await self._reload(message)
         for turn in planned.turns:
@@ -195,6 +211,11 @@ class TurnRunner:
             await self._blobs.delete(self._scope, blob)
         facts = tuple(seq for seq, _ in planned.replaced)
         return RedactionReceipt(message, facts, planned.turns, gone, appended.at)
+
+    def cost_of(self, made: Sequence[SideRequestMade]) -> float | None:
+        """US dollars for requests beside turns; None where a price is unknown."""
+        costs = [self._price(fact.model, fact.usage) for fact in made]
+        return None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
 
     async def taken_in(self, said: object) -> object:
         """What was said, in our terms where it is of another library."""

@@ -1,0 +1,103 @@
+"""A model as the writer of summaries: its failures are values, and every request is counted."""
+
+from collections.abc import Callable
+
+from palaver.context.summary import Limits, SummaryAnswer, SummaryRequest
+from palaver.context.tokens import text_tokens
+from palaver.domain.clock import Clock
+from palaver.domain.errors import PalaverError, ProviderError, StreamTruncated
+from palaver.domain.events import SideRequestMade
+from palaver.domain.messages import Message, Reasoning, Text
+from palaver.domain.values import GenerationSettings, Usage
+from palaver.providers.base import Finished, Model, ModelRequest
+from palaver.recovery.policy import Wait, decide
+from palaver.settings import RetrySettings
+
+PATIENCE_S = 120.0
+"""For all tries of one request: a summary that comes too late is of no use."""
+
+
+class ModelSummariser:
+    """A `Summariser` over a model. `made` holds a fact for each request that was answered."""
+
+    def __init__(
+        self, model: Model, *, retry: RetrySettings, clock: Clock, chance: Callable[[], float]
+    ) -> None:
+        self._model, self._retry, self._clock, self._chance = model, retry, clock, chance
+        self.made: list[SideRequestMade] = []
+
+    @property
+    def limits(self) -> Limits:
+        """Of the model that writes."""
+        return Limits(self._model.info.window, self._model.info.max_output)
+
+    async def __call__(self, request: SummaryRequest) -> SummaryAnswer:
+        """The answer, good or bad; errors are in it."""
+        began, tries = self._clock.monotonic(), 0
+        while True:
+            tries += 1
+            try:
+                finished = await self._once(request)
+            except ProviderError as failure:
+                decision = decide(
+                    failure,
+                    attempt=tries,
+                    remaining_s=PATIENCE_S - (self._clock.monotonic() - began),
+                    jitter=self._chance(),
+                    settings=self._retry,
+                )
+                if not isinstance(decision, Wait):
+                    return self._failed(failure, began)
+                await self._clock.sleep(decision.seconds)
+            except PalaverError as error:  # the model cannot be used as things stand
+                return self._failed(error, began)
+            else:
+                return self._answered(request, finished, began)
+
+    async def _once(self, request: SummaryRequest) -> Finished:
+        asked = ModelRequest(
+            messages=(Message.user(request.prompt),),
+            system=request.system,
+            settings=GenerationSettings(max_tokens=request.max_tokens),
+        )
+        stream = self._model.stream(asked)
+        try:
+            async for batch in stream:
+                for event in batch:
+                    if isinstance(event, Finished):
+                        return event
+        finally:
+            await stream.aclose()
+        raise StreamTruncated("the summary had no end")
+
+    def _answered(self, request: SummaryRequest, finished: Finished, began: float) -> SummaryAnswer:
+        text = "".join(block.text for block in finished.content if isinstance(block, Text))
+        usage = finished.usage or Usage(
+            input=text_tokens(request.system) + text_tokens(request.prompt),
+            output=text_tokens(text),
+            estimated=True,
+        )
+        seconds = self._clock.monotonic() - began
+        made = SideRequestMade("summary", self._model.name, usage, duration_s=seconds)
+        self.made.append(made)
+        return SummaryAnswer(
+            text=text,
+            stop=finished.stop,
+            usage=usage,
+            model=self._model.name,
+            has_reasoned=any(isinstance(block, Reasoning) for block in finished.content),
+        )
+
+    def _failed(self, error: PalaverError, began: float) -> SummaryAnswer:
+        seconds = self._clock.monotonic() - began
+        self.made.append(
+            SideRequestMade(
+                "summary",
+                self._model.name,
+                Usage(),
+                error=error.info(),
+                is_used=False,
+                duration_s=seconds,
+            )
+        )
+        return SummaryAnswer(model=self._model.name, error=error.info())
