@@ -56,6 +56,7 @@ def main() -> int:
                 failures += 1
                 continue
             results.append(result)
+            _write(asked, results, log)  # a run that is ended early has measured something
             for table in result.tables:
                 print(f"{table.text()}\n", flush=True)
             print(f"({name}: {time.monotonic() - started:.0f} s)\n", flush=True)

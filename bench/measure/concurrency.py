@@ -33,6 +33,8 @@ def _rounds(context: Context, api: Api, size: int, over_s: float, rounds: int) -
     samples: Samples = {}
     for round_ in range(rounds):
         taking_part = [name for name, most in CONTESTANTS.items() if round_ < most]
+        if context.quick and size == CROWDS[-1][0]:
+            taking_part.remove("create_agent")  # minutes, for a figure that the others do not need
         # New processes each time: what one crowd leaves in memory is not the next one's room.
         with context.workers(taking_part) as workers, context.scratch() as folder:
             for name, worker in workers.items():
