@@ -117,8 +117,9 @@ class CompactionSettings(msgspec.Struct, frozen=True):
     """Of a summary at most, and never more than a quarter of what the window is to hold."""
     strategy: str = "auto"
     """The name of one, or `auto`: chosen by what the conversation is made of."""
-    selection: Literal["counts", "shares"] = "counts"
-    """How `auto` chooses: by the two counts that follow, or by the two shares behind them."""
+    selection: Literal["either", "counts", "shares"] = "either"
+    """How `auto` chooses: by the two counts that follow, by the two shares behind them, or by
+    whichever of them tells."""
     tool_requests: int = 10
     """More than these, and what tools said is preserved."""
     topic_transitions: int = 5

@@ -46,7 +46,8 @@ def matter(*, tools: int = 0, topics: int = 1, tool_share: float = 0.0) -> Matte
 )
 def test_the_counts_of_the_specification(tools: int, topics: int, expected: str) -> None:
     """More than ten requests preserve tools, more than five changes of topic go by topic."""
-    choice = Strategies().choose(matter(tools=tools, topics=topics), SETTINGS)
+    settings = replace(SETTINGS, selection="counts")
+    choice = Strategies().choose(matter(tools=tools, topics=topics), settings)
     assert choice.strategy.name == expected
     assert choice.because
 
@@ -64,6 +65,22 @@ def test_the_shares(share: float, topics: int, expected: str) -> None:
     settings = replace(SETTINGS, selection="shares")
     choice = Strategies().choose(matter(tool_share=share, topics=topics), settings)
     assert choice.strategy.name == expected
+
+
+@pytest.mark.parametrize(
+    "tools,share,topics,expected",
+    [
+        (11, 0.1, 1, CompactionStrategy.PRESERVE_TOOL_CONTEXT),
+        (1, 0.5, 7, CompactionStrategy.PRESERVE_TOOL_CONTEXT),
+        (1, 0.1, 7, CompactionStrategy.TOPIC_BASED_SUMMARIZATION),
+        (1, 0.1, 3, CompactionStrategy.TOPIC_BASED_SUMMARIZATION),
+        (10, 0.49, 2, CompactionStrategy.CHRONOLOGICAL_SUMMARY),
+    ],
+)
+def test_either_rule_is_enough(tools: int, share: float, topics: int, expected: str) -> None:
+    """By default what one of them tells counts, tools before topics."""
+    found = matter(tools=tools, tool_share=share, topics=topics)
+    assert Strategies().choose(found, SETTINGS).strategy.name == expected
 
 
 def test_thresholds_are_settings() -> None:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 
 import msgspec
 
-from palaver.context.critical_cues import CONSTRAINT, CORRECTION, DECISION
+from palaver.context.critical_cues import CHOICE, CONSTRAINT, CORRECTION, DECISION, INSTEAD
 from palaver.context.words import sentences
 from palaver.domain.messages import Flag, Message, Role
 
@@ -78,6 +78,13 @@ def _typed(text: str) -> str:
 
 
 _SPEAKERS = (Role.USER, Role.ASSISTANT)
-# A correction is the stronger reading of a sentence that is also a constraint.
-_USER = (("correction", CORRECTION), ("constraint", CONSTRAINT), ("decision", DECISION))
+# The strongest reading first. "Instead" takes something back, unless the sentence also forbids
+# something; "I'll use …" settles a matter where a person says it, and is a step of an agent's work.
+_USER = (
+    ("correction", CORRECTION),
+    ("constraint", CONSTRAINT),
+    ("correction", INSTEAD),
+    ("decision", DECISION),
+    ("decision", CHOICE),
+)
 _ASSISTANT = (("decision", DECISION),)

@@ -1,9 +1,9 @@
 """How people say what must hold, what was wrong and what is settled, in twenty-four languages.
 
 A constraint binds what comes later ("always", "never", "must", "only", "without"), a correction
-takes something back ("no, I meant", "instead"), a decision settles it ("let's go with"). The lists
-are written by hand, of words that are common in this use and rare in any other; what they miss is
-still in the originals, what they find wrongly costs a sentence.
+takes something back ("no, I meant"), a decision settles it ("let's go with"). The lists are written
+by hand, of words that are common in this use and rare in any other; what they miss is still in the
+originals, what they find wrongly costs a sentence.
 
 Alternatives are parted by bars. Where a script separates words they count as wholes; the others are
 looked for as they stand.
@@ -49,8 +49,8 @@ def _parts(line: str) -> list[str]:
 
 CONSTRAINT = _cue(
     latin=r"""
-    always | never | must(?:n't)?
-    do(?: no|n')?t (?!(?:know|think|understand|see|have|worry|you|we|i)\b)(?:\w+) | do not (?:\w+)
+    always | never | (?<!there )must(?:n't)?
+    do(?: not|n't) (?!(?:know|think|understand|see|have|worry|you|we|i|remember|recall|mind)\b)\w+
     only | avoid | without | make sure | ensure | at (?:most|least)
     no (?:more|less|later|earlier|longer) than | not (?:more|less|later) than
     under no circumstances | from now on | in future | whatever you do | remember (?:that|to)
@@ -114,46 +114,60 @@ CORRECTION = _cue(
     latin=r"""
     no,? (?:i (?:meant|said|want(?:ed)?|asked)|not|that's|it's|the|use) | i (?:actually )?meant
     not what i | that(?:'s| is|'s| was) (?:not (?:right|correct|what)|wrong|incorrect)
-    (?:you're|you are|is) wrong | instead | actually,? (?:i|no|it|the|let|use|make|can|don't)
-    correction | scratch that
-    on second thought | i changed my mind | i (?:already )?(?:said|told you)
-    (?:you )?misunderstood | sorry,? i | wait,? (?:no|that|i) | undo that | revert
-    nein | ich meinte | stattdessen | falsch | stimmt nicht | doch nicht | sondern
+    (?:you're|you are|is) wrong | actually, | actually i (?:want|meant|need|prefer)(?:ed)?
+    correction | scratch that | on second thought | i changed my mind | i said
+    i (?:already |just )told you | (?:you )?misunderstood | sorry,? i (?:meant|mean|wanted)
+    wait,? (?:no|that|i) | undo that | revert
+    nein | ich meinte | falsch | stimmt nicht | doch nicht | sondern
     ich habe (?:doch )?gesagt | korrektur | eigentlich | non,? (?:je|pas) | je voulais dire
-    plutôt | à la place | c'est faux | erreur | en fait | finalement
-    no,? (?:quise|quiero|me refería|es) | quise decir | me refería | en (?:vez|lugar) de
-    incorrecto | está mal | mejor dicho | não,? (?:eu|quis|era) | quis dizer | em vez de | errado
-    na verdade | no,? (?:intendevo|volevo) | intendevo | invece | sbagliato | anzi
+    plutôt | c'est faux | erreur | en fait | finalement
+    no,? (?:quise|quiero|me refería|es) | quise decir | me refería
+    incorrecto | está mal | mejor dicho | não,? (?:eu|quis|era) | quis dizer | errado
+    na verdade | no,? (?:intendevo|volevo) | intendevo | sbagliato | anzi
     nee,? (?:ik|niet) | ik bedoel(?:de)? | in plaats (?:van|daarvan) | fout | nej | jag menade
-    istället | fel | nie,? (?:chodziło|miał\w+) | chodziło mi | zamiast | źle | błąd | właściwie
-    hayır | demek istedim | yerine | yanlış | aslında | bukan | maksud saya | sebagai gantinya
-    salah | sebenarnya | không phải | ý tôi là | thay vào đó | sai rồi
+    istället | fel | nie,? (?:chodziło|miał\w+) | chodziło mi | źle | błąd | właściwie
+    hayır | demek istedim | yanlış | aslında | bukan | maksud saya
+    salah | sebenarnya | không phải | ý tôi là | sai rồi
     """,
     cyrillic=r"""
     нет,? (?:я|не|это) | я имел\w* в виду | вместо | неправильно | неверно | ошибк\w+
-    на самом деле | я же говорил\w* | ні,? я | я мав на увазі | замість
+    на самом деле | я же говорил\w* | ні,? я | я мав на увазі
     """,
     unspaced=r"""
-    لا،\s | لا، كنت أقصد | أقصد | قصدت | بدلا من | بدلاً من | خطأ | غير صحيح | في الواقع | نه،\s
-    منظورم | به جای | اشتباه | לא,\s | התכוונתי | במקום | טעות
-    नहीं,\s | मेरा मतलब | के बजाय | गलत | ग़लत | दरअसल | না,\s | আমি বলতে চেয়েছি | এর বদলে | ভুল
-    ไม่ใช่ | หมายถึง | แทน | ผิด | จริงๆ แล้ว
-    아니 | 제 말은 | 내 말은 | 말고 | 대신 | 틀렸 | 잘못 | 사실은 | 不对 | 不是这 | 不是， | 不，
-    我的意思是 | 我是说 | 我说的是 | 而是 | 改成 | 改为 | 换成 | 错了 | 搞错 | 其实 | 應該是
+    لا،\s | لا، كنت أقصد | أقصد | قصدت | خطأ | غير صحيح | في الواقع | نه،\s
+    منظورم | اشتباه | לא,\s | התכוונתי | טעות
+    नहीं,\s | मेरा मतलब | गलत | ग़लत | दरअसल | না,\s | আমি বলতে চেয়েছি | ভুল
+    ไม่ใช่ | หมายถึง | ผิด | จริงๆ แล้ว
+    아니 | 제 말은 | 내 말은 | 말고 | 틀렸 | 잘못 | 사실은 | 不对 | 不是这 | 不是， | 不，
+    我的意思是 | 我是说 | 我说的是 | 而是 | 错了 | 搞错 | 其实 | 應該是
     应该是
-    違い | 違う | 違って | そうではな | じゃなくて | ではなく | という意味 | 代わりに | 間違
+    違い | 違う | 違って | そうではな | じゃなくて | ではなく | という意味 | 間違
     訂正 | やっぱり | 実は
+    """,
+)
+INSTEAD = _cue(
+    latin=r"""
+    instead | rather not | stattdessen | lieber nicht
+    à la place | en lugar de | em vez de | invece
+    in plaats daarvan | istället | zamiast | yerine | sebagai gantinya | thay vào đó
+    """,
+    cyrillic=r"""
+    вместо этого | замість
+    """,
+    unspaced=r"""
+    بدلا من | بدلاً من | به جای | במקום | के बजाय | এর বদলে
+    แทน | 대신 | 改成 | 改为 | 换成 | 代わりに
     """,
 )
 DECISION = _cue(
     latin=r"""
     (?:let's|lets|let us|we'll|we will|i'll|i will|we) (?:go|stick|stay|settle) (?:with|on|for)
-    go(?:ing)? with | (?:we|i)(?:'ve| have)? (?:decided|agreed|chose|settled|picked)
-    decision(?: is|:) | decided to | (?:we|i)(?:'ll| will) (?:use|take|keep|switch to)
-    final (?:answer|choice|decision) | agreed(?: on| to) | the plan is
+    i'd like to go with | (?:we|i)(?:'ve| have)? (?:decided|agreed|chose|settled|picked)
+    decision(?: is|:) | decided (?:to|on) | final (?:choice|decision) | agreed on | the plan is
     wir nehmen | ich nehme | entschieden | entscheidung | beschlossen | machen wir
     bleiben wir bei | on (?:part|prend|garde) | décid\w+ | je prends | (?:nos )?quedamos con
-    decid\w+ | vamos con | elijo | me quedo con | vamos (?:usar|ficar|de) | escolh\w+
+    decid(?:í|imos|ido|iram) | vamos con | elijo
+    me quedo con | vamos (?:usar|ficar|de) | escolh\w+
     ficamos com | deciso | scelgo | prendiamo | usiamo
     besloten | we nemen | we gebruiken | bestämt | vi tar | zdecydowa\w+ | wybieram\w*
     karar ver\w+ | seç(?:tim|iyorum|tik) | diputuskan | kita pakai | saya pilih | quyết định
@@ -168,4 +182,11 @@ DECISION = _cue(
     결정 | 정했 | 선택하겠 | 로 하겠 | 로 할게 | 决定 | 定下来 | 就用 | 就这么 | 选择了 | 选定
     采用 | 確定 | 决定 | 決め | にします | に決 | 採用
     """,
+)
+CHOICE = _cue(
+    latin=r"""
+    (?:we|i)(?:'ll| will) (?:use|keep|switch to|take(?! care)) | going with
+    """,
+    cyrillic="возьму | оставим",
+    unspaced="我要这个 | 我选 | これにする | 이걸로",
 )
