@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from statistics import StatisticsError, median
 from typing import TypeAlias
 
 import msgspec
 
 from bench.measure import deltas
 from bench.measure.context import Context
-from bench.processes import FakeProvider, WorkerProcess
+from bench.processes import Failed, FakeProvider, WorkerProcess
 from bench.report import Table, number, ratio, times
 from bench.wire import APIS
 
@@ -53,7 +53,9 @@ def main() -> int:
     print(_table(baseline, seen).text())
     print(f"({time.monotonic() - began:.0f} s)")
     for name in failed:
-        print(f"! {name}: more than {ALLOWED:g} times the baseline")
+        print(f"! {name}: more than {ALLOWED:g} times the baseline, or not measured")
+    for line in context.log:
+        print(f"! {line}")
     if failed:
         print("If this is meant, write a new baseline: python -m bench.check --write")
     return 1 if failed else 0
@@ -67,16 +69,25 @@ def grown(baseline: Mapping[str, float], seen: Mapping[str, float]) -> list[str]
 
 def best(seen: list[Ratios]) -> Ratios:
     """The lowest ratio of each name."""
-    return {name: min(of[name] for of in seen if name in of) for name in seen[0]}
+    names = {name for of in seen for name in of}
+    return {name: min(of[name] for of in seen if name in of) for name in names}
 
 
 def measured(context: Context, only: list[str] | None = None) -> Ratios:
-    """The ratios of new processes; `only` those groups that hold one of these names."""
+    """The ratios of new processes; `only` those groups that hold one of these names.
+
+    A group that cannot be measured is missing, and the context's log says why.
+    """
     found: Ratios = {}
     for group, measure in _GROUPS.items():
         if only is None or any(name.startswith(group) for name in only):
             with context.workers(CONTESTANTS) as workers:
-                found |= {f"{group}, {name}": r for name, r in measure(context, workers).items()}
+                try:
+                    ratios = measure(context, workers)
+                except (Failed, KeyError, StatisticsError) as failure:
+                    context.log.append(f"{group} could not be measured: {failure!r}")
+                    continue
+            found |= {f"{group}, {name}": ratio for name, ratio in ratios.items()}
     return found
 
 
