@@ -137,20 +137,20 @@ class _Making:
         kind = chance.randint(0, 6)
         if kind <= 2:
             record = {"user_id": "mia_li_3668", "flights": ["HAT136", "HAT039"], "n": 3.5}
-            rows = [{**record, "reservation": f"R{n:04d}X"} for n in range(chance.randint(1, 12))]
+            rows = [{**record, "reservation": f"R{n:04d}X"} for n in range(chance.randint(1, 6))]
             text = json.dumps(rows if kind else rows[0])
         elif kind == 3:
             text = ""
         elif kind == 4:
-            text = "x" * chance.choice((10, 400, 5_000)) + "\nexit code 1: Error: no such file"
+            text = "x" * chance.choice((10, 300, 1_500)) + "\nexit code 1: Error: no such file"
         else:
-            text = "\n".join(self.prose(3) for _ in range(chance.choice((1, 5, 60))))
+            text = "\n".join(self.prose(3) for _ in range(chance.choice((1, 4, 12))))
         return ToolResult(call.id, call.name, (Text(text),), failed=chance.random() < 0.15)
 
 
 def chance_of_long(chance: random.Random) -> int:
     """How many sentences a person says: few, mostly."""
-    return chance.choice((1, 1, 2, 3, 40))
+    return chance.choice((1, 1, 2, 3, 12))
 
 
 def history(seed: int) -> list[Message]:
@@ -159,7 +159,7 @@ def history(seed: int) -> list[Message]:
     chance = making.chance
     for _ in range(chance.choice((0, 0, 0, 1, 2))):
         making.add(Role.SYSTEM, Text(making.prose(3)))
-    for _ in range(chance.randint(1, 9)):
+    for _ in range(chance.randint(1, 7)):
         making.turn()
         if chance.random() < 0.05:
             making.add(Role.SYSTEM, Text("The user's plan is now gold."))

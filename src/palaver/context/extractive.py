@@ -9,6 +9,7 @@ a conversation is its small talk, and TextRank keeps just that.
 
 import heapq
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -18,17 +19,26 @@ from palaver.context.identifiers import is_identifier, shape
 
 _COST_POWER = 0.7
 _ENTITY = 1.5
-_AGAIN = 0.25
-"""What a word still weighs once it is covered."""
 _KEY_COST = 1.5
+_PLAIN_NUMBER = re.compile(r"[-+$€£]?[0-9.,:]+(?:st|nd|rd|th|am|pm|%|-hour)?", re.IGNORECASE)
+"""Amounts and times of day. What is asked for again is seldom one of them."""
+
+
+_ID_KEY = re.compile(
+    r"(?:^|[_-]|(?<=[a-z]))(?:id|ids|number|no|code|key|ref|uuid|sku|path|file|filename|url|uri|email"
+    r"|username|token|hash|sha)$",
+    re.IGNORECASE,
+)
 
 
 class Weights(msgspec.Struct, frozen=True):
     """What an identifier weighs by what is known of it: factors, fitted on tool dialogues."""
 
-    base: float = 6.0
+    base: float = 40.0
     identifier: float = 4.0
     """Looks like one: digits among letters, underscores, paths."""
+    name: float = 1.5
+    """Words joined by signs, without digits."""
     number: float = 0.15
     phrase: float = 0.3
     argument: float = 4.0
@@ -38,8 +48,10 @@ class Weights(msgspec.Struct, frozen=True):
     assistant: float = 2.0
     same_key: float = 2.0
     """It stands under a key that arguments have, or a key much like one."""
-    same_shape: float = 1.3
-    half_life: float = 12.0
+    id_key: float = 4.0
+    """Its key ends as keys of identifiers do."""
+    same_shape: float = 1.8
+    half_life: float = 40.0
     """Positions after which an identifier that is not named again weighs half."""
     least: float = 0.15
     """Recency's floor."""
@@ -50,18 +62,18 @@ class Weights(msgspec.Struct, frozen=True):
 WEIGHTS = Weights()
 
 
-def weigh(features: Features, *, last: int, weights: Weights = WEIGHTS) -> list[float]:
+def weigh(features: Features, *, last: int) -> list[float]:
     """For each feature what it weighs; `last` is the newest position."""
-    pieces = max(2, sum(1 for _ in features.seen))
-    total = math.log(pieces)
-    weighed = [max(0.0, total - math.log(n)) if n else 0.0 for n in features.seen]
-    for number in features.entities:
-        weighed[number] *= _ENTITY
+    total = math.log(max(2, sum(features.seen)))
+    rarity = [max(0.0, total - math.log(n)) if n else 0.0 for n in features.seen]
+    for word in features.entities:
+        rarity[word] *= _ENTITY
+    weighed = [rarity[word] if word >= 0 else 0.0 for word in features.words]
     related = _Related(features.argument_keys)
     for number, mention in features.mentions.items():
         is_shaped = shape(mention.text) in features.argument_shapes
         weighed[number] = score(
-            mention, last, weights, is_key=related.holds(mention.key), is_shape=is_shaped
+            mention, last, WEIGHTS, is_key=related.holds(mention.key), is_shape=is_shaped
         )
     return weighed
 
@@ -70,12 +82,14 @@ def score(mention: Mention, last: int, w: Weights, *, is_key: bool, is_shape: bo
     """How much an identifier weighs: recency x frequency x use x speaker."""
     text = mention.text
     product = 1.0
-    if is_identifier(text) and (any(s.isdigit() for s in text) or "_" in text or "/" in text):
-        product *= w.identifier
-    if text.replace(".", "", 1).isdigit():
+    if _PLAIN_NUMBER.fullmatch(text):
         product *= w.number
+    elif any(sign.isdigit() for sign in text) and is_identifier(text):
+        product *= w.identifier
     elif " " in text:
         product *= w.phrase
+    elif "_" in text or "/" in text:
+        product *= w.name
     if mention.argument:
         product *= w.argument * (w.again if mention.argument > 1 else 1.0)
     if mention.by_user:
@@ -84,6 +98,8 @@ def score(mention: Mention, last: int, w: Weights, *, is_key: bool, is_shape: bo
         product *= w.assistant
     if is_key:
         product *= w.same_key
+    if _ID_KEY.search(mention.key):
+        product *= w.id_key
     if is_shape:
         product *= w.same_shape
     product *= max(w.least, 0.5 ** ((last - mention.last) / w.half_life))
@@ -110,8 +126,8 @@ class _Related:
 
 
 class _Selection:
-    def __init__(self, lines: Sequence[Line], left: list[float]) -> None:
-        self._lines, self._left = lines, left
+    def __init__(self, lines: Sequence[Line], features: Features, left: list[float]) -> None:
+        self._lines, self._left, self._again = lines, left, features.again
         self._open = [False] * len(lines)
         self._keys: list[dict[str, list[int]]] = [{} for _ in lines]
         self._keyed: list[dict[str, None]] = [{} for _ in lines]
@@ -165,7 +181,7 @@ class _Selection:
     def _take(self, number: int, at: int, piece: Piece) -> None:
         self._done[number][at] = True
         for feature in piece.features:
-            self._left[feature] *= _AGAIN
+            self._left[feature] *= self._again(feature)
         again: list[int] = []
         if not self._open[number]:
             self._open[number] = True
@@ -180,12 +196,14 @@ class _Selection:
             heapq.heappush(self._heap, (worth, number, other))
 
 
-def select(lines: Sequence[Line], weights: list[float], budget: float) -> list[tuple[int, int]]:
+def select(
+    lines: Sequence[Line], features: Features, weights: list[float], budget: float
+) -> list[tuple[int, int]]:
     """The pieces to quote within `budget` tokens, as (line, place), in the order of their worth.
 
     `weights` is used up: what is covered weighs little afterwards.
     """
-    return _Selection(lines, weights).run(budget)
+    return _Selection(lines, features, weights).run(budget)
 
 
 def render(line: Line, places: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from palaver.context.critical import statements
 from palaver.context.handles import handle
 from palaver.context.identifiers import (
     decoded,
@@ -22,6 +23,7 @@ from palaver.context.identifiers import (
     shape,
     written,
 )
+from palaver.context.telegraphic import telegraphic
 from palaver.context.words import sentences, words
 from palaver.context.words_frequent import FREQUENT
 from palaver.domain.messages import (
@@ -35,6 +37,11 @@ from palaver.domain.messages import (
     ToolResult,
 )
 
+_FAILURE_BONUS = 8.0
+_BINDING_BONUS = 60.0
+"""What a person forbade or corrected is quoted before anything else."""
+AGAIN_WORD = 0.25
+AGAIN_NAME = 0.05
 _LONG_VALUE = 80
 """Characters; a longer string of JSON is quoted by the sentence."""
 _LONGEST_ARGUMENT = 600
@@ -70,6 +77,8 @@ class Piece(msgspec.Struct, gc=False):
     bonus: float = 0.0
     is_argument: bool = False
     is_sentence: bool = False
+    is_loose: bool = False
+    """Whether it may be written in telegraphic style."""
 
 
 class Line(msgspec.Struct, gc=False):
@@ -81,54 +90,89 @@ class Line(msgspec.Struct, gc=False):
     pieces: list[Piece]
     call: tuple[int, str] | None = None
     """Of a call: the position of its result, and its id."""
-    plain: bool = False
-    """Whether its sentences may be written in telegraphic style."""
+
+
+def shortened(line: Line) -> Line:
+    """The line with its sentences in telegraphic style, where they may be."""
+    pieces = [_short(piece) if piece.is_loose else piece for piece in line.pieces]
+    return msgspec.structs.replace(line, pieces=pieces)
+
+
+def _short(piece: Piece) -> Piece:
+    text = telegraphic(piece.text)
+    cost = 1.0 + (piece.cost - 1.0) * len(text) / max(1, len(piece.text))
+    return msgspec.structs.replace(piece, text=text, cost=cost)
 
 
 class Features:
-    """Words and identifiers by number, with how many sentences hold them."""
+    """Words and identifiers by number.
+
+    An identifier is one feature of the whole conversation. A word is a feature of its stretch: what
+    a meeting says of the price at its beginning does not speak for what it says at its end. Its
+    rarity is that in the whole.
+    """
 
     def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
+        self.words: list[int] = []
+        """For each feature the number of its word; -1 for identifiers."""
         self.seen: list[int] = []
-        """For each feature the pieces that hold it."""
+        """For each word how many sentences hold it."""
         self.mentions: dict[int, Mention] = {}
+        """By the feature of the identifier."""
         self.entities: dict[int, None] = {}
+        """Numbers of words that are written like names."""
         self.argument_keys: dict[str, None] = {}
         self.argument_shapes: dict[str, None] = {}
+        self._vocabulary: dict[str, int] = {}
+        self._here: dict[int, int] = {}
+        """The features of this stretch by their words."""
+        self._names: dict[str, int] = {}
 
-    def number(self, name: str) -> int:
-        """The number of a feature; a new one where it was not known."""
-        found = self.numbers.setdefault(name, len(self.seen))
-        if found == len(self.seen):
-            self.seen.append(0)
-        return found
+    def next_stretch(self) -> None:
+        """From here on words count anew."""
+        self._here = {}
 
-    def of(self, text: str) -> dict[int, None]:
-        """The content words of a sentence, without its identifiers."""
+    def again(self, number: int) -> float:
+        """What share a feature still weighs each time that it is said once more."""
+        return AGAIN_WORD if self.words[number] >= 0 else AGAIN_NAME
+
+    def of(self, text: str) -> list[int]:
+        """The content words of a sentence."""
+        vocabulary, seen = self._vocabulary, self.seen
         found: dict[int, None] = {}
         if text.isascii():
             for place, word in enumerate(_ASCII_WORD.findall(text)):
                 low = word.lower()
-                if low not in FREQUENT and len(low) > 1:
-                    number = self.number(low)
-                    found[number] = None
-                    if place and word is not low and word[0].isupper():
-                        self.entities[number] = None
+                if low in FREQUENT or len(low) == 1:
+                    continue
+                number = vocabulary.setdefault(low, len(vocabulary))
+                found[number] = None
+                if place and low != word and word[0].isupper():
+                    self.entities[number] = None
         else:
             for word in words(text):
                 if word not in FREQUENT:
-                    found[self.number(word)] = None
+                    found[vocabulary.setdefault(word, len(vocabulary))] = None
+        seen.extend([0] * (len(vocabulary) - len(seen)))
+        here, features = self._here, self.words
+        made = []
         for number in found:
-            self.seen[number] += 1
-        return found
+            seen[number] += 1
+            feature = here.get(number)
+            if feature is None:
+                feature = here[number] = len(features)
+                features.append(number)
+            made.append(feature)
+        return made
 
     def name(self, text: str, position: int, *, key: str = "") -> int:
         """The feature of an identifier, whose mention at `position` is noted."""
-        number = self.number(f"\0{text}")
-        known = self.mentions.get(number)
-        if known is None:
-            known = self.mentions[number] = Mention(text, -1)
+        number = self._names.get(text)
+        if number is None:
+            number = self._names[text] = len(self.words)
+            self.words.append(-1)
+            self.mentions[number] = Mention(text, -1)
+        known = self.mentions[number]
         if known.last != position:
             known.units += 1
             known.last = max(known.last, position)
@@ -148,10 +192,16 @@ class Place(msgspec.Struct, gc=False):
 
 
 class Reader:
-    """Makes lines of messages and notes every identifier on the way."""
+    """Makes lines of messages and notes every identifier on the way.
 
-    def __init__(self, features: Features) -> None:
+    `typed`: how much a sentence of the user binds, 0 to 1. Where all is the user's it is nothing:
+    that is the minutes of a meeting, and what its speakers want is not asked of the model.
+    """
+
+    def __init__(self, features: Features, *, typed: float = 1.0) -> None:
         self._features = features
+        self._bonus = _BINDING_BONUS * typed
+        self._binding: tuple[str, ...] = ()
 
     def lines(self, message: Message, position: int, rate: float) -> Iterator[Line]:
         """The lines of one message. `rate`: its tokens for each character."""
@@ -182,10 +232,11 @@ class Reader:
             yield Line(head, place.cost(head), tuple(dict.fromkeys(positions)), pieces, call=key)
 
     def _said(self, message: Message, place: Place, head: str) -> Iterator[Line]:
+        found = statements(message) if message.role is Role.USER else ()
+        self._binding = tuple(flat(statement.text) for statement in found)
         pieces = [p for block in message.content for p in self._block(block, place, message.role)]
         if pieces:
-            is_user = message.role is Role.USER
-            yield Line(head, place.cost(head), (place.position,), pieces, plain=not is_user)
+            yield Line(head, place.cost(head), (place.position,), pieces)
 
     def _block(self, block: object, place: Place, role: Role) -> Iterator[Piece]:
         if isinstance(block, Text | Refusal):
@@ -213,12 +264,16 @@ class Reader:
                 number = features.name(name, place.position)
                 self._speaker(features.mentions[number], role)
                 names.append((name, number))
+            quoted = flat(sentence)
             bonus = 0.0
-            if role is Role.TOOL and _FAILURE.search(sentence):
-                bonus = 8.0
+            if role is Role.TOOL:
+                bonus = _FAILURE_BONUS if _FAILURE.search(sentence) else 0.0
+            elif role is Role.USER and quoted in self._binding:
+                bonus = self._bonus
+            cost = place.cost(quoted)
             every = (*held, *(number for _, number in names))
-            cost = place.cost(sentence)
-            yield Piece(flat(sentence), cost, every, bonus=bonus, is_sentence=True)
+            loose = role is not Role.TOOL and not bonus and not whole
+            yield Piece(quoted, cost, every, bonus=bonus, is_sentence=True, is_loose=loose)
             if len(names) > 1 or cost > 8:
                 for name, number in names:
                     yield Piece(name, place.cost(name), (number,))

@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_~@#$/.][A-Za-z0-9_./:@#+~$%=&?-]{2,199}")
 _MARKED = re.compile(
     r"[A-Za-z_-][0-9]|[0-9][A-Za-z_:/-]|[0-9]{4}|[0-9]\.[0-9]+\.|[a-z0-9][A-Z]"
     r"|[A-Za-z0-9]_[A-Za-z0-9]|[^/]/[^/]+[/.]|^[~/.]{0,2}/\w|[A-Za-z0-9]@[A-Za-z0-9]|://|::"
-    r"|[a-z0-9_]\.[a-z]{1,5}$|^[A-Z][A-Z0-9-]{3,}$"
+    r"|[a-z0-9_]{2}\.[a-z]{1,5}$|^[A-Z][A-Z0-9-]{3,}$"
 )
 _CHINESE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _FOREIGN = re.compile(f"(?:(?![{_CHINESE}])[^\\W\\d_]){{0,12}}[-_]?\\d[\\d.,:/_-]{{2,40}}")
@@ -88,7 +88,7 @@ def scalars(value: Any) -> Iterator[tuple[str, Any]]:
         key, value = stack.pop()
         if isinstance(value, dict):
             for name, member in reversed(value.items()):
-                if is_identifier(name) and any(sign.isdigit() for sign in name):
+                if is_identifier(name) and sum(sign.isdigit() for sign in name) > 1:
                     stack.append((key, member))
                     stack.append((key, name))
                 else:

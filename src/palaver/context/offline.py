@@ -9,7 +9,6 @@ far as there is room; of the rest the pieces that say most for their tokens stan
 Nothing is made up, so nothing can be wrong; everything quoted names its message (`handles`).
 """
 
-import math
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -18,8 +17,8 @@ import msgspec
 from palaver.context.clip import clip_results
 from palaver.context.draft import Draft, Task
 from palaver.context.extractive import render, select
-from palaver.context.extractive_lines import Line
-from palaver.context.extractive_material import PREFACE, Material
+from palaver.context.extractive_lines import Line, shortened
+from palaver.context.extractive_material import PREFACE, Material, users_share
 from palaver.context.groups import GroupKind
 from palaver.context.offline_window import (
     Assembly,
@@ -35,10 +34,20 @@ from palaver.domain.compaction import LossRecord, Span, Tier
 from palaver.domain.errors import ContextWindowExceeded
 from palaver.domain.messages import Flag, Message, Role, StopReason, Text
 
-_TAIL_SHARE = 0.25
+_SHORT = 0.4
+"""Of what is quoted; where there is room for less, sentences are in telegraphic style."""
+_ROOM = 0.35
+"""Of what is cleared, that stubs must have room for: less would lose more than quoting does."""
+_TAIL_SHARE = 0.1
 """Of the room: newest units that stay whole."""
-_LAST_SHARE = 0.5
+_LAST_SHARE = 0.4
 """Of the room: the newest unit alone."""
+_LEAST_CLIPPED = 0.3
+"""Of a result; when less would be left of it, quoting its identifiers says more."""
+_BONUS = 6.0
+_SOME = 0.25
+_USERS = 0.45
+_USERS_MORE = 0.25
 _SHORTEST_EXTRACT = 150
 """Tokens; what is less waits for the next gap, because each extract has its own first line."""
 _SUMMARY_SHARE = 0.4
@@ -61,10 +70,11 @@ def compact(task: Task) -> Draft:
     before = window(task)
     if before.tokens <= task.target:
         return drafted(task, before, _unchanged(before), (), LossRecord())
-    draft = cleared(task, before)
+    material = Material(before.units)
+    draft = cleared(task, before, material=material, room=_ROOM)
     if draft is not None and draft.tokens_after <= task.target:
         return draft
-    return _Extraction(task, before).draft()
+    return _Extraction(task, before, material).draft()
 
 
 def _unchanged(before: Window) -> Assembly:
@@ -76,8 +86,8 @@ def _unchanged(before: Window) -> Assembly:
 
 
 class _Extraction:
-    def __init__(self, task: Task, before: Window) -> None:
-        self._task, self._before = task, before
+    def __init__(self, task: Task, before: Window, material: Material) -> None:
+        self._task, self._before, self._material = task, before, material
         self._units = before.units
         self._preface = task.count(_extract([PREFACE]))
         self._fates = [_Fate.QUOTED] * len(self._units)
@@ -97,32 +107,36 @@ class _Extraction:
     def draft(self) -> Draft:
         if self._room < 0:
             raise self._irreducible()
-        material = Material(self._units)
-        room = self._keep_users(self._room, material)
-        room = self._keep_summaries(room)
+        room = self._keep_summaries(self._keep_users(self._room))
         self._keep_newest(room)
-        return self._quoted(material)
+        return self._quoted()
 
-    def _keep_users(self, room: float, material: Material) -> float:
-        """Messages of the user stay word for word as far as there is room for them."""
+    def _keep_users(self, room: float) -> float:
+        """Messages of the user stay word for word: all where they fit, else those that say most."""
         ratio = self._task.target / self._before.tokens
-        spend = room * min(0.85, max(0.45, ratio + 0.25))
-        left = spend
-        numbers = [
+        spend = room * min(0.85, max(_USERS, ratio + _USERS_MORE))
+        others = [
             n
             for n, unit in enumerate(self._units)
             if unit.kind is GroupKind.USER and not unit.is_extract and not self._fates[n]
         ]
-        for number in sorted(numbers, key=lambda n: (self._worth(n, material), n)):
-            tokens = self._units[number].tokens
-            if tokens <= left:
-                self._fates[number] = _Fate.KEPT
-                left -= tokens
-        return room - (spend - left)
+        needed = sum(self._units[n].tokens for n in others)
+        chosen = (
+            others
+            if needed <= spend
+            else self._telling(others, room * _SOME * (1 - users_share(self._units)))
+        )
+        for number in chosen:
+            self._fates[number] = _Fate.KEPT
+        return room - sum(self._units[n].tokens for n in chosen)
 
-    def _worth(self, number: int, material: Material) -> float:
-        unit = self._units[number]
-        return -10.0 / math.pow(max(1, unit.tokens), 0.7)
+    def _telling(self, numbers: Sequence[int], room: float) -> list[int]:
+        """Those of the units that say most within `room` tokens, whole."""
+        material = self._material
+        kept = [n for n, fate in enumerate(self._fates) if fate]
+        whole = [material.whole(n, self._units[n].tokens, bonus=_BONUS) for n in numbers]
+        taken = select(whole, material.features, material.weights(kept), room)
+        return sorted(numbers[line] for line, _ in taken)
 
     def _keep_summaries(self, room: float) -> float:
         left = room * _SUMMARY_SHARE
@@ -157,6 +171,8 @@ class _Extraction:
             return
         entry = results[0]
         budget = int(room) - (unit.tokens - entry.tokens)
+        if budget < _LEAST_CLIPPED * entry.tokens:
+            return
         clipped = clip_results(entry.message, entry.position, budget, self._task.count)
         if clipped is None:
             return
@@ -167,20 +183,25 @@ class _Extraction:
             for each in unit.entries
         )
 
-    def _quoted(self, material: Material) -> Draft:
+    def _quoted(self) -> Draft:
         lines: list[Line] = []
         owners: list[int] = []
         for number, fate in enumerate(self._fates):
-            if fate is not _Fate.QUOTED:
-                material.cover(number)
-                continue
-            for line in material.lines[number]:
-                lines.append(line)
-                owners.append(number)
+            if fate is _Fate.QUOTED:
+                lines += self._material.lines[number]
+                owners += [number] * len(self._material.lines[number])
         if _Fate.QUOTED not in self._fates and not self._clipped:
             raise self._irreducible()
         room = self._task.target - self._spent() - self._preface
-        taken = select(lines, material.weights, room * 1.4)
+        asked = sum(
+            unit.tokens
+            for unit, fate in zip(self._units, self._fates, strict=True)
+            if fate is _Fate.QUOTED
+        )
+        if room <= _SHORT * asked:
+            lines = [shortened(line) for line in lines]
+        kept = [n for n, fate in enumerate(self._fates) if fate is not _Fate.QUOTED]
+        taken = select(lines, self._material.features, self._material.weights(kept), room * 1.4)
 
         def build(length: int) -> Assembly:
             places: dict[int, list[int]] = {}
@@ -206,12 +227,14 @@ class _Extraction:
 
     def _irreducible(self) -> ContextWindowExceeded:
         largest = max(self._required, key=lambda n: self._units[n].tokens, default=None)
-        needed = self._spent() + self._preface
-        hint = ""
-        if largest is not None:
-            tokens = self._units[largest].tokens
-            hint = f"{self._required[largest].capitalize()} takes {tokens:,} tokens and must stay."
-        return ContextWindowExceeded(tokens=needed, window=self._task.target, hint=hint)
+        part = "what stands for the rest" if largest is None else self._required[largest]
+        tokens = self._preface if largest is None else self._units[largest].tokens
+        return ContextWindowExceeded(
+            tokens=max(self._spent() + self._preface, self._task.target + 1),
+            window=self._task.target,
+            hint=f"{part[0].upper()}{part[1:]} takes {tokens:,} tokens and has to stay.",
+            part=part,
+        )
 
 
 class _Layout:
@@ -234,6 +257,7 @@ class _Layout:
         quoted: dict[int, list[tuple[str, tuple[int, ...]]]],
     ) -> Assembly:
         last = max((n for n, fate in enumerate(fates) if fate is not _Fate.QUOTED), default=-1)
+        more_follows = any(number > last for number in quoted)
         for number, unit in enumerate(units):
             if fates[number] is _Fate.QUOTED:
                 for entry in unit.entries:
@@ -242,7 +266,7 @@ class _Layout:
                     self._lines.append((text, sources))
                     self._size += len(text) // 4
                 continue
-            self._gap(unit, is_last=number == last)
+            self._gap(unit, is_last=number == last and not more_follows)
             entries = clipped.get(number, unit.entries)
             for entry, original in zip(entries, unit.entries, strict=True):
                 if entry is original:

@@ -47,19 +47,31 @@ def clear(task: Task, *, exempt: Collection[str] = ()) -> Draft | None:
     target. Results of tools named in `exempt` stay. The draft may still be above the target.
     """
     before = window(task)
-    return cleared(task, before, exempt=exempt)
+    return cleared(task, before, Material(before.units), exempt=exempt)
 
 
 def cleared(
-    task: Task, before: Window, *, exempt: Collection[str] = (), material: Material | None = None
+    task: Task,
+    before: Window,
+    material: Material,
+    *,
+    exempt: Collection[str] = (),
+    room: float | None = None,
 ) -> Draft | None:
-    """As `clear`, for a window that was read already."""
+    """As `clear`, for a window that was read already.
+
+    `room`: the share of what old results held that stubs must have room for; None asks nothing.
+    """
     stale = superseded(before.units)
     chosen = _candidates(task, before, stale, exempt)
     if not chosen:
         return None
-    read = material or Material(before.units)
-    made = _stubbed(task, before, chosen, stale, read)
+    bare = _assembled(task, before, chosen, {})
+    if room is not None:
+        held = sum(_results(before.units[n]) for n in chosen if n not in stale)
+        if task.target - bare.tokens < room * held:
+            return None
+    made = _stubbed(task, before, chosen, stale, material, bare)
     gain = before.tokens - made.tokens
     if gain < LEAST_GAIN * task.target or gain <= 0:
         return None
@@ -156,15 +168,19 @@ def _gain(unit: Unit) -> int:
 
 
 def _stubbed(
-    task: Task, before: Window, chosen: Sequence[int], stale: dict[int, None], read: Material
+    task: Task,
+    before: Window,
+    chosen: Sequence[int],
+    stale: dict[int, None],
+    material: Material,
+    bare: Assembly,
 ) -> Assembly:
     fresh = [number for number in chosen if number not in stale]
-    for number in range(len(before.units)):
-        if number not in fresh:
-            read.cover(number)
-    lines = [_answer(line) for n in fresh for line in read.lines[n] if line.call]
-    bare = _assembled(task, before, chosen, {})
-    taken = select(lines, read.weights, (task.target - bare.tokens) * 1.3)
+    kept = [number for number in range(len(before.units)) if number not in set(fresh)]
+    lines = [_answer(line) for n in fresh for line in material.lines[n] if line.call]
+    taken = select(
+        lines, material.features, material.weights(kept), (task.target - bare.tokens) * 1.3
+    )
 
     def build(length: int) -> Assembly:
         places: dict[int, list[int]] = {}

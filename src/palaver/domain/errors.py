@@ -149,11 +149,13 @@ class ContextWindowExceeded(PalaverError):
     code = "context_window_exceeded"
     default_hint = "Start a new conversation, shorten the message, or choose a larger model."
 
-    def __init__(self, *, tokens: int, window: int, hint: str = "") -> None:
+    def __init__(self, *, tokens: int, window: int, hint: str = "", part: str = "") -> None:
         super().__init__(
             f"this turn needs about {tokens:,} tokens and the window holds {window:,}", hint=hint
         )
         self.tokens, self.window = tokens, window
+        self.part = part
+        """What takes most room of all that cannot shrink; empty where that was not looked for."""
 
 
 class StepLimitReached(PalaverError):
