@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import apsw
@@ -21,6 +22,7 @@ from palaver.domain.errors import (
 from palaver.domain.events import UnknownEvent
 from palaver.domain.ids import ConversationId
 from palaver.store.sqlite import SqliteStore
+from palaver.store.sqlite_writer import UNSYNCED_S
 from palaver.testing.store_contract.base import CHAT, ME, begin, said
 
 
@@ -242,6 +244,7 @@ import asyncio, os, sys
 import palaver.store.sqlite_writes
 from palaver.domain.errors import StoreReadOnly
 from palaver.store.sqlite import SqliteStore
+from palaver.store.sqlite_writer import UNSYNCED_S
 if os.geteuid() == 0:
     os.setuid(65534)  # root may write anywhere
 try:
@@ -281,3 +284,27 @@ async def test_only_its_owner_may_read_a_database(tmp_path: Path) -> None:
         assert [p.name for p in made if p.stat().st_mode & 0o077] == []
     finally:
         await store.close()
+
+
+async def test_only_deltas_alone_wait_for_no_sync(path: Path) -> None:
+    """A group with a fact in it is synced with everything before; so are deltas now and then."""
+    normal, full = 1, 2
+
+    def level(connection: apsw.Connection) -> int:
+        return int(str(connection.execute("PRAGMA synchronous").fetchall()[0][0]))
+
+    store = await SqliteStore.open(path)
+    assert await store._write(level) == full
+    assert await store._write(level, synced=False) == normal
+    assert await store._write(level) == full
+    free = threading.Event()
+    blocking = asyncio.ensure_future(store._write(lambda _: free.wait(5)))
+    shared = [asyncio.ensure_future(store._write(level, synced=i == 1)) for i in range(3)]
+    await asyncio.sleep(0)
+    free.set()
+    assert await asyncio.gather(*shared) == [full] * 3
+    await blocking
+    assert await store._write(level, synced=False) == normal
+    store._writer._synced_at -= UNSYNCED_S
+    assert await store._write(level, synced=False) == full
+    await store.close()

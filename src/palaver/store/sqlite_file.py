@@ -92,10 +92,10 @@ class SqliteFile:
             await self._erasing
         self._owners.leave()
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], *, synced: bool = True) -> T:
         if self._refusal is not None:
             raise self._refusal
-        return await self._writer.run(work)
+        return await self._writer.run(work, synced=synced)
 
     async def _clear_out(self, *, whole: bool) -> None:
         """Let the file forget what was erased. `whole`: whatever the size of the index.

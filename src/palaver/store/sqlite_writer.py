@@ -5,11 +5,16 @@ The writer takes everything that waits, runs it in one transaction, each caller 
 savepoint (one stale writer fails alone), commits once and only then answers. While it commits, the
 next group gathers. Asyncio's default executor is not used: name look-ups and other people's files
 block it.
+
+**Deltas.** A group of nothing but deltas is not synced by itself, for the sync is more than half of
+what it costs. A killed process loses nothing of it; a power cut takes at most what the last second
+brought, since the sync of a fact, or of deltas a second later, takes along all that was before.
 """
 
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +32,8 @@ T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 GROUP = 256
 """Callers that share one commit at most; more would make the first of them wait for long."""
+UNSYNCED_S = 1.0
+"""The longest that deltas lie in the log without a sync, as long as more of them come."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +42,7 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[object]"
     in_transaction: bool
+    synced: bool
     value: object = None
     error: BaseException | None = None
 
@@ -66,12 +74,13 @@ class Lane:
             self._stop()
             raise
 
-    async def run(self, work: Work[T], *, in_transaction: bool = True) -> T:
+    async def run(self, work: Work[T], *, in_transaction: bool = True, synced: bool = True) -> T:
         """What `work` returns, once it is durable. Raises what it raises, SQLite's errors as ours.
 
+        `synced`: a power cut loses nothing of it; without, up to `UNSYNCED_S` of what was written.
         A cancelled caller's work is dropped if it has not begun.
         """
-        return await self._submit(work, in_transaction=in_transaction)
+        return await self._submit(work, in_transaction=in_transaction, synced=synced)
 
     async def close(self) -> None:
         """Finish what waits, then close the connection. Calling it again does nothing."""
@@ -89,12 +98,14 @@ class Lane:
         self._closed = True
         self._waiting.put(None)
 
-    def _submit(self, work: Work[T], *, in_transaction: bool) -> "asyncio.Future[T]":
+    def _submit(
+        self, work: Work[T], *, in_transaction: bool, synced: bool = True
+    ) -> "asyncio.Future[T]":
         if self._closed:
             raise StoreError("the store is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[object] = loop.create_future()
-        self._waiting.put(_Job(work, loop, future, in_transaction))
+        self._waiting.put(_Job(work, loop, future, in_transaction, synced))
         return cast("asyncio.Future[T]", future)
 
     def _serve(self) -> None:
@@ -139,6 +150,8 @@ class Writer(Lane):
     def __init__(self, name: str, path: Path, owners: Owners) -> None:
         super().__init__(name, path)
         self._owners = owners
+        self._syncs = True
+        self._synced_at = time.monotonic()
         self._wal_pages = 0
         self._checkpoint_at = WAL_PAGES
         self._must_empty = False
@@ -175,16 +188,27 @@ class Writer(Lane):
             alone = None if group[-1].in_transaction else group.pop()
             self._serve_group(group)
             if alone is not None:
+                self._choose_sync(asked=True)
                 self._serve_one(alone)
             self._keep_wal_short()
 
     def _serve_group(self, group: list[_Job]) -> None:
         group = [job for job in group if not job.future.cancelled()]
+        self._choose_sync(asked=any(job.synced for job in group))
         if len(group) == 1:
             self._attempt(group[0], "BEGIN IMMEDIATE")
         elif group:
             self._attempt_together(group)
         _answer(group)
+
+    def _choose_sync(self, *, asked: bool) -> None:
+        now = time.monotonic()
+        syncs = asked or now - self._synced_at >= UNSYNCED_S
+        if syncs:
+            self._synced_at = now
+        if syncs != self._syncs and self._connection is not None:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if syncs else 'NORMAL'}")
+            self._syncs = syncs
 
     def _attempt_together(self, group: list[_Job]) -> None:
         connection = cast("apsw.Connection", self._connection)
