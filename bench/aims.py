@@ -66,7 +66,8 @@ def _turns(figures: Mapping[str, Any]) -> Iterator[Aim]:
         cost, late = mine["cpu_ms"][last], floor["cpu_ms"][last]
         if cost is not None and late is not None:
             yield _ms(f"turn {last}, {api}", TURN_MS, cost)
-            grown = (cost - mine["cpu_ms"][first]) / max(late - floor["cpu_ms"][first], 1e-9)
+            grown = max(cost - mine["cpu_ms"][first], 0.0)
+            grown /= max(late - floor["cpu_ms"][first], 1e-9)
             yield _times(f"growth from turn {first} to {last}, {api}", GROWTH, "raw", grown)
         content, disk = mine["content_bytes"], mine["disk"]
         for what, field in (("at most", "rss_peak_growth"), ("settled", "rss_growth")):
