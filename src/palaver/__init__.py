@@ -17,6 +17,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from palaver import sync as sync
+    from palaver.context.analysis import ConversationAnalysis as ConversationAnalysis
+    from palaver.context.analyzer import ConversationAnalyzer as ConversationAnalyzer
+    from palaver.context.compaction_result import CompactionResult as CompactionResult
+    from palaver.context.compactor import ConversationCompactor as ConversationCompactor
+    from palaver.context.strategy import CompactionStrategy as CompactionStrategy
     from palaver.domain.errors import (
         ActionBlocked as ActionBlocked,
         CircuitBreakerOpenError as CircuitBreakerOpenError,
@@ -124,6 +129,7 @@ if TYPE_CHECKING:
     )
     from palaver.settings import (
         Clocks as Clocks,
+        CompactionSettings as CompactionSettings,
         RetrySettings as RetrySettings,
         Settings as Settings,
         TurnLimits as TurnLimits,
@@ -182,7 +188,12 @@ _PLACES = {
     "palaver.service.branching": ("Branch", "StateDiff"),
     "palaver.service.redaction": ("RedactionReceipt",),
     "palaver.service.transfer": ("ImportReport",),
-    "palaver.settings": ("Clocks", "RetrySettings", "Settings", "TurnLimits"),
+    "palaver.settings": ("Clocks", "CompactionSettings", "RetrySettings", "Settings", "TurnLimits"),
+    "palaver.context.analysis": ("ConversationAnalysis",),
+    "palaver.context.analyzer": ("ConversationAnalyzer",),
+    "palaver.context.compaction_result": ("CompactionResult",),
+    "palaver.context.compactor": ("ConversationCompactor",),
+    "palaver.context.strategy": ("CompactionStrategy",),
     "palaver.domain.state": ("ConversationState",),
     "palaver.domain.messages": (
         "File",
