@@ -20,6 +20,7 @@ from palaver.context.identifiers import is_identifier, shape
 _COST_POWER = 0.7
 _ENTITY = 1.5
 _KEY_COST = 1.5
+_LEAST_WORTH = 1e-6
 _PLAIN_NUMBER = re.compile(r"[-+$€£]?[0-9.,:]+(?:st|nd|rd|th|am|pm|%|-hour)?", re.IGNORECASE)
 """Amounts and times of day. What is asked for again is seldom one of them."""
 
@@ -126,74 +127,75 @@ class _Related:
 
 
 class _Selection:
+    """Lazy greedy: what a piece is worth now is never more than what the heap says, because words
+    only lose weight. A line's head and a value's key are paid for once, by the first piece that
+    needs them; those that were put back for that price are offered again when it has been paid."""
+
     def __init__(self, lines: Sequence[Line], features: Features, left: list[float]) -> None:
         self._lines, self._left, self._again = lines, left, features.again
-        self._open = [False] * len(lines)
-        self._keys: list[dict[str, list[int]]] = [{} for _ in lines]
-        self._keyed: list[dict[str, None]] = [{} for _ in lines]
+        self._paid: list[dict[str, None] | None] = [None] * len(lines)
+        """Of each line that is open the keys that are written."""
+        self._waiting: list[list[int]] = [[] for _ in lines]
         self._heap: list[tuple[float, int, int]] = []
-        self._done: list[list[bool]] = [[False] * len(line.pieces) for line in lines]
         for number, line in enumerate(lines):
             for at, piece in enumerate(line.pieces):
-                if piece.key:
-                    self._keys[number].setdefault(piece.key, []).append(at)
-                self._offer(number, at)
+                worth = self._value(piece)
+                if worth > 0:
+                    self._heap.append((-worth / piece.cost**_COST_POWER, number, at))
         heapq.heapify(self._heap)
-
-    def _offer(self, number: int, at: int) -> None:
-        piece = self._lines[number].pieces[at]
-        self._heap.append((-self._value(piece) / self._cost(number, piece) ** 0.7, number, at))
 
     def _value(self, piece: Piece) -> float:
         left = self._left
         return piece.bonus + sum([left[feature] for feature in piece.features])
 
-    def _cost(self, number: int, piece: Piece) -> float:
-        cost = piece.cost
-        if not self._open[number]:
-            cost += self._lines[number].cost
-        if piece.key and piece.key not in self._keyed[number]:
-            cost += _KEY_COST + 0.25 * len(piece.key)
-        return cost
-
     def run(self, budget: float) -> list[tuple[int, int]]:
         """Line and place of the pieces taken, in the order of taking."""
-        heap, taken = self._heap, []
+        heap, lines, taken = self._heap, self._lines, []
+        done: list[set[int]] = [set() for _ in lines]
         while heap and budget > 0:
             known, number, at = heapq.heappop(heap)
-            if self._done[number][at]:
+            if at in done[number]:
                 continue
-            piece = self._lines[number].pieces[at]
-            cost = self._cost(number, piece)
-            now = -self._value(piece) / cost**_COST_POWER
-            if now > -1e-9:
+            piece = lines[number].pieces[at]
+            price = self._price(number, piece)
+            now = -self._value(piece) / (piece.cost + price) ** _COST_POWER
+            if now > known and heap and now > heap[0][0]:
+                if now < -_LEAST_WORTH:
+                    heapq.heappush(heap, (now, number, at))
+                    if price:
+                        self._waiting[number].append(at)
                 continue
-            if heap and now > heap[0][0] + 1e-12 and now > known:
-                heapq.heappush(heap, (now, number, at))
+            if piece.cost + price > budget:
                 continue
-            if cost > budget:
-                continue
-            budget -= cost
+            budget -= piece.cost + price
+            done[number].add(at)
             taken.append((number, at))
-            self._take(number, at, piece)
+            self._take(number, piece, paid=price > 0)
         return taken
 
-    def _take(self, number: int, at: int, piece: Piece) -> None:
-        self._done[number][at] = True
+    def _price(self, number: int, piece: Piece) -> float:
+        paid = self._paid[number]
+        head = self._lines[number].cost if paid is None else 0.0
+        if piece.key and (paid is None or piece.key not in paid):
+            return head + _KEY_COST + 0.25 * len(piece.key)
+        return head
+
+    def _take(self, number: int, piece: Piece, *, paid: bool) -> None:
+        left, again = self._left, self._again
         for feature in piece.features:
-            self._left[feature] *= self._again(feature)
-        again: list[int] = []
-        if not self._open[number]:
-            self._open[number] = True
-            again = [i for i, done in enumerate(self._done[number]) if not done]
-        elif piece.key and piece.key not in self._keyed[number]:
-            again = [i for i in self._keys[number][piece.key] if not self._done[number][i]]
+            left[feature] *= again(feature)
+        keys = self._paid[number]
+        if keys is None:
+            keys = self._paid[number] = {}
         if piece.key:
-            self._keyed[number][piece.key] = None
-        for other in again:
-            sibling = self._lines[number].pieces[other]
-            worth = -self._value(sibling) / self._cost(number, sibling) ** _COST_POWER
-            heapq.heappush(self._heap, (worth, number, other))
+            keys[piece.key] = None
+        if not paid:
+            return
+        waiting, self._waiting[number] = self._waiting[number], []
+        for at in waiting:
+            other = self._lines[number].pieces[at]
+            cost = other.cost + self._price(number, other)
+            heapq.heappush(self._heap, (-self._value(other) / cost**_COST_POWER, number, at))
 
 
 def select(
@@ -209,7 +211,7 @@ def select(
 def render(line: Line, places: Sequence[int]) -> str:
     """The line with the pieces at `places`; what they say twice stands once."""
     chosen = [line.pieces[i] for i in sorted(places)]
-    spoken = [piece.text for piece in chosen if piece.is_sentence]
+    spoken = "\n".join(piece.text for piece in chosen if piece.is_sentence)
     arguments: dict[str, list[str]] = {}
     parts: dict[str, list[str]] = {}
     loose: list[str] = []
@@ -218,7 +220,7 @@ def render(line: Line, places: Sequence[int]) -> str:
             arguments.setdefault(piece.key, []).append(piece.text)
         elif piece.key:
             parts.setdefault(piece.key, []).append(piece.text)
-        elif piece.is_sentence or not any(piece.text in sentence for sentence in spoken):
+        elif piece.is_sentence or piece.text not in spoken:
             loose.append(piece.text)
     head = line.head
     if arguments:

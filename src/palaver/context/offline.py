@@ -203,13 +203,18 @@ class _Extraction:
         kept = [n for n, fate in enumerate(self._fates) if fate is not _Fate.QUOTED]
         taken = select(lines, self._material.features, self._material.weights(kept), room * 1.4)
 
+        rendered: dict[tuple[int, int], str] = {}
+
         def build(length: int) -> Assembly:
             places: dict[int, list[int]] = {}
             for number, at in taken[:length]:
                 places.setdefault(number, []).append(at)
             by_unit: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
             for number in sorted(places):
-                text = render(lines[number], places[number])
+                # Of a line always the same pieces come first, so their number names them.
+                known = (number, len(places[number]))
+                text = rendered.get(known) or render(lines[number], places[number])
+                rendered[known] = text
                 by_unit.setdefault(owners[number], []).append((text, lines[number].sources))
             return _Layout(self._task, self._preface).made(
                 self._units, self._fates, self._clipped, by_unit

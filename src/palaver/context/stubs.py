@@ -31,6 +31,7 @@ from palaver.domain.messages import Flag, Message, Text, ToolCall, ToolResult
 
 LEAST_GAIN = 0.1
 """Of the target. A smaller one does not pay for breaking the provider's cache."""
+_CLOSE, _AIM = 0.994, 0.998
 _LARGE = 60
 """Tokens; clearing a smaller result gains nothing."""
 _PROTECTED = 0.35
@@ -237,17 +238,21 @@ def _stub_text(result: ToolResult, entry: Entry, texts: dict[tuple[int, str], st
 
 
 def longest_within(build: Callable[[int], Assembly], length: int, target: int) -> Assembly | None:
-    """What `build` makes of the most pieces that stay within `target`; None when none do."""
-    made = build(length)
-    if made.tokens <= target:
-        return made
-    low, high = 0, length - 1
+    """What `build` makes of the most pieces that stay within `target`, nearly as many as fit; None
+    when not even none do."""
+    low, high = 0, length
     best: Assembly | None = None
+    guess, floor, ceiling = high, 0.0, 0.0
     while low <= high:
-        middle = (low + high) // 2
-        made = build(middle)
+        made = build(guess)
         if made.tokens <= target:
-            best, low = made, middle + 1
+            best, low, floor = made, guess + 1, float(made.tokens)
+            if made.tokens >= target * _CLOSE:
+                break
         else:
-            high = middle - 1
+            high, ceiling = guess - 1, float(made.tokens)
+        span = ceiling - floor
+        # Tokens grow almost evenly with the pieces; halving keeps the number of steps bounded.
+        share = (target * _AIM - floor) / span if span > 0 and best is not None else 0.5
+        guess = low + int((high - low) * min(0.9, max(0.1, share)))
     return best
