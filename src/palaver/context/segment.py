@@ -32,7 +32,17 @@ from palaver.context.segment_search import Search, Step
 from palaver.context.segment_weights import BIAS, COHESION, WEIGHTS, WORDS_SAID
 
 LAG = 48  # utterances; meetings need dozens of turns until a new topic shows
-_COUNTED = 12  # content words of one utterance, when the price of a boundary is reckoned
+_COUNTED = 25  # content words of one utterance, when the price of a boundary is reckoned
+
+# Beyond these a conversation counts as one of this size. Topics have the same grain however long a
+# chat goes on; without the bounds, 60 joined chats lost half of the boundaries that 6 had.
+_MOST_WORDS, _MOST_SAID = 500, 400
+
+# Where many turns carry nothing ("mm-hmm"), people talk rather than write: turns are fragments and
+# their manner says nothing of topics, which last for hundreds of turns. There only words count.
+_FRAGMENTED = (0.15, 0.3)  # share of turns without content: from here on, and entirely
+_TALK_PRICE = 25.0  # in logarithms of probability, before COHESION
+_TALK_OPENS = 6  # content words of a turn that may open a topic of talk
 
 
 def segment(utterances: Iterable[Utterance | tuple[str, str] | str]) -> list[int]:
@@ -42,12 +52,13 @@ def segment(utterances: Iterable[Utterance | tuple[str, str] | str]) -> list[int
     or `Utterance` values, in any language; deterministic, offline, no state.
     """
     read = [traits(_utterance(one)) for one in utterances]
-    vocabulary = len(frozenset().union(*(one.stems for one in read)))
-    said = sum(min(len(one.stems), _COUNTED) for one in read)
+    size = _Size()
+    for one in read:
+        size.add(one)
     search = Search(COHESION)
     for index, one in enumerate(read):
         before, after = read[max(0, index - BEHIND) : index], read[index : index + AHEAD + 1]
-        search.take(Step(one.stems, _price(before, after, index, said)), max(1, vocabulary))
+        search.take(Step(one.stems, size.price(before, after, index)), size.vocabulary)
     return search.best()
 
 
@@ -63,8 +74,7 @@ class Segmenter:
         self._recent: list[Traits] = []  # BEHIND that the search has taken, then those that wait
         self._waiting = 0
         self._index = 0  # of the first that waits
-        self._words: set[str] = set()
-        self._said = 0
+        self._size = _Size(foresee=True)
 
     def add(self, utterance: Utterance | tuple[str, str] | str) -> None:
         """The conversation has gone on by `utterance`."""
@@ -74,10 +84,9 @@ class Segmenter:
         """`add`, of an utterance that was read already."""
         self._recent.append(one)
         self._waiting += 1
-        self._words |= one.stems
-        self._said += min(len(one.stems), _COUNTED)
+        self._size.add(one)
         if self._waiting > AHEAD:
-            self._search.take(self._step(0), _foreseen(len(self._words)))
+            self._search.take(self._step(0), self._size.vocabulary)
             self._waiting -= 1
             self._index += 1
             del self._recent[: -BEHIND - AHEAD]
@@ -96,32 +105,67 @@ class Segmenter:
     def boundaries(self) -> list[int]:
         """All boundaries as far as they can be told now, ascending; those of `closed` first."""
         steps = [self._step(ahead) for ahead in range(self._waiting)]
-        return self._search.best_after(steps, _foreseen(len(self._words)))
+        return self._search.best_after(steps, self._size.vocabulary)
 
     def _step(self, ahead: int) -> Step:
         """The utterance that is `ahead` of the first that waits."""
         at = len(self._recent) - self._waiting + ahead
         before, after = self._recent[max(0, at - BEHIND) : at], self._recent[at : at + AHEAD + 1]
-        price = _price(before, after, self._index + ahead, _foreseen(self._said))
-        return Step(after[0].stems, price)
-
-
-def _foreseen(count: int) -> int:
-    """What a count will have become: early on, most of the words are still to come."""
-    return 2 * count + 60
+        return Step(after[0].stems, self._size.price(before, after, self._index + ahead))
 
 
 def _utterance(one: Utterance | tuple[str, str] | str) -> Utterance:
     return Utterance("", one) if isinstance(one, str) else Utterance(*one)
 
 
+class _Size:
+    """What the conversation is like as a whole: the grain of its topics follows from it."""
+
+    def __init__(self, *, foresee: bool = False) -> None:
+        self._words: set[str] = set()
+        self._said = 0
+        self._turns = 0
+        self._fragments = 0
+        self._foresee = foresee
+
+    def add(self, one: Traits) -> None:
+        """`one` has been said."""
+        if len(self._words) < _MOST_WORDS:
+            self._words |= one.stems
+        self._said += min(len(one.stems), _COUNTED)
+        self._turns += 1
+        self._fragments += not one.stems
+
+    @property
+    def vocabulary(self) -> int:
+        """How many different words there are, within bounds; at least 1."""
+        return max(1, min(self._foreseen(len(self._words)), _MOST_WORDS))
+
+    def price(self, before: list[Traits], after: list[Traits], index: int) -> float:
+        """What a boundary before `after[0]` adds to the score; mostly negative."""
+        if not before:
+            return 0.0
+        talk = self._talk()
+        price = talk * -_TALK_PRICE * COHESION
+        if talk and len(after[0].stems) < _TALK_OPENS:
+            price *= 4
+        if talk < 1:
+            found = features(before, after, index)
+            manner = sum(weight * value for weight, value in zip(_WEIGHTS, found, strict=True))
+            said = max(2, min(self._foreseen(self._said), _MOST_SAID))
+            price += (1 - talk) * (BIAS + manner + WORDS_SAID * log(said))
+        return price
+
+    def _talk(self) -> float:
+        """From 0 (messages) to 1 (talk in fragments)."""
+        low, high = _FRAGMENTED
+        share = self._fragments / (self._turns + _UNSURE)
+        return min(1.0, max(0.0, (share - low) / (high - low)))
+
+    def _foreseen(self, count: int) -> int:
+        """What a count will have become: early on, most of the words are still to come."""
+        return 2 * count + 60 if self._foresee else count
+
+
+_UNSURE = 20  # turns without fragments that are thought before the first
 _WEIGHTS = tuple(WEIGHTS[name] for name in NAMES)
-
-
-def _price(before: list[Traits], after: list[Traits], index: int, said: int) -> float:
-    """What a boundary before `after[0]` adds to the score; mostly negative."""
-    if not before:
-        return 0.0
-    found = features(before, after, index)
-    manner = sum(weight * value for weight, value in zip(_WEIGHTS, found, strict=True))
-    return BIAS + manner + WORDS_SAID * log(max(2, said))

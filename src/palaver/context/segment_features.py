@@ -7,6 +7,7 @@ of the conversation. The features are the same numbers that the weights were fit
 (`segment_weights`), in the same order.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from math import log1p, sqrt
 from typing import NamedTuple
@@ -19,6 +20,7 @@ BEHIND = 6
 AHEAD = 2
 _READ = 1200  # characters of an utterance that are read; a topic shows early
 _KEPT = 40  # content words that are kept of it
+_ANNOTATION = re.compile(r"\{\w+\}|\[\w+\]|<\w+>")  # {laughter}, [noise]: not what was said
 
 
 class Utterance(NamedTuple):
@@ -41,7 +43,7 @@ class Traits(NamedTuple):
 def traits(utterance: Utterance) -> Traits:
     """Reads an utterance: its content words and its cues. Long ones are read at the beginning."""
     text = utterance.text
-    found = words(text[:_READ])
+    found = words(_ANNOTATION.sub(" ", text[:_READ]))
     stems: dict[str, None] = {}
     for word in found:
         if word not in FREQUENT and (len(word) > 1 or word > "\u3000"):
@@ -76,7 +78,7 @@ def features(before: Sequence[Traits], after: Sequence[Traits], index: int) -> l
     `before` are up to `BEHIND` utterances that came before it (at least one), `after` the utterance
     itself and up to `AHEAD` later ones, `index` its place in the conversation.
     """
-    return [
+    found = [
         *_of_words(before, after),
         *_of_manner(before, after),
         float(index == 1),
@@ -86,9 +88,12 @@ def features(before: Sequence[Traits], after: Sequence[Traits], index: int) -> l
         float(after[0].speaker == "assistant"),
         float(after[0].speaker in {"tool", "system"}),
     ]
+    around = [one.length for one in (*before, *after)]
+    brief = _BRIEF / (_BRIEF + sum(around) / len(around))
+    return [*found, brief, *(brief * found[at] for at in _TOLD_BY_BREVITY)]
 
 
-NAMES = (
+_NAMES = (
     # of the words
     "no_content",
     "said_just_before",  # share of its content words that the utterance before it has
@@ -119,6 +124,15 @@ NAMES = (
     # of the place
     *("second", "third", "last", "one_of_last_two", "assistant", "machine"),
 )
+# In small talk a question opens a topic; among long messages it mostly does not. These count anew,
+# times `brief`: near 1 among short utterances, near 0 among long ones.
+_BREVITY_TELLS = (
+    *("asks", "requests", "new", "no_content", "pointers", "acknowledges", "before_asks_last"),
+    *("closes", "before_closes", "greets", "no_bridge", "said_3_before", "length"),
+)
+_TOLD_BY_BREVITY = tuple(map(_NAMES.index, _BREVITY_TELLS))
+_BRIEF = 12.0  # words of an utterance that is as brief as long
+NAMES = (*_NAMES, "brief", *(f"brief_{name}" for name in _BREVITY_TELLS))
 
 
 def _of_words(before: Sequence[Traits], after: Sequence[Traits]) -> Iterable[float]:

@@ -13,7 +13,7 @@ from math import lgamma, log
 from typing import NamedTuple
 
 _BEAM = 16  # on QMSum, whose topics take long to tell apart, 40 changed nothing
-_WEIGHTY = 12  # words; a longer utterance counts as much as one of this many
+_WEIGHTY = 25  # words; a longer utterance counts as much as one of this many
 _LOG = [log(n) for n in range(1, 1024)]  # of the count plus one
 
 
