@@ -60,7 +60,7 @@ class Appendix(msgspec.Struct, frozen=True):
         by_position: dict[int, list[str]] = {}
         for known in self.analysis.identifiers:
             name, position = known.text, known.last
-            if position not in self.positions or name in before:
+            if not known.is_likely or position not in self.positions or name in before:
                 continue
             left -= text_tokens(name) + (1 if position in by_position else _LINE_TOKENS)
             if left < 0:

@@ -19,6 +19,9 @@ from palaver.context.offline_window import Assembly, Unit, Window, joined, requi
 from palaver.domain.compaction import Item, Kept, LossRecord, Span, Tier
 from palaver.domain.messages import Flag, Message, Role, Text
 
+_WORTH = 2.0
+"""Times its own length that a summary should stand for, where there is so much: a request to a
+model for less is wasted soon."""
 _TOPIC_NEAR, _TURN_NEAR = 0.15, 0.05
 """Share of the target that may be summarised beyond need, to end at a topic or a turn."""
 
@@ -85,7 +88,9 @@ def choose_head(
     last = len(units) - 1
     ends = [last] if latest is None or latest == last else [latest, last]
     end = next((end for end in ends if after[end] <= task.target), ends[-1])
-    cut = next((i for i in range(end + 1) if after[i] <= task.target), end)
+    enough = [i for i in range(end + 1) if after[i] <= task.target] or [end]
+    gone = _tokens_gone(seen, stays)
+    cut = next((i for i in enough if gone[i] >= _WORTH * allowance), enough[0])
     cut = _snapped(cut, end, seen, after, task.target, frozenset(boundaries))
     going = [i for i in range(cut) if i not in stays]
     if not going:
@@ -165,6 +170,14 @@ def _tokens_after(
             spans = covered(unit)
             rest -= unit.tokens
             rest += sum(quoted.get(at, 0) for s in spans for at in range(s.start, s.stop))
+    return found
+
+
+def _tokens_gone(seen: Window, stays: frozenset[int]) -> list[int]:
+    """For each unit the tokens of what goes when the window is cut before it."""
+    found = [0]
+    for number, unit in enumerate(seen.units):
+        found.append(found[-1] + (0 if number in stays else unit.tokens))
     return found
 
 

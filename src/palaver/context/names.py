@@ -38,6 +38,8 @@ class Identifier(msgspec.Struct, frozen=True, gc=False):
     by_user: bool = False
     key: str = ""
     """What it was called where it was named last: an argument's or a field's name."""
+    is_likely: bool = False
+    """Whether more speaks for its being needed again than that it stood somewhere once."""
 
 
 class IdentifierLedger:
@@ -69,7 +71,15 @@ class IdentifierLedger:
 
     def ranked(self) -> tuple[Identifier, ...]:
         """All of them, by weight. Costs work for each."""
-        return tuple(sorted(self._known.values(), key=lambda known: -self._weight(known)))
+        order = sorted(self._known.values(), key=lambda known: -self._weight(known))
+        return tuple(
+            msgspec.structs.replace(known, is_likely=True) if self._is_likely(known) else known
+            for known in order
+        )
+
+    def _is_likely(self, known: Identifier) -> bool:
+        is_named = known.calls or known.by_user or known.messages > 1
+        return bool(is_named or known.key in self._keys)
 
     def _call(self, call: ToolCall, position: int) -> None:
         for key, member in scalars(decoded(call.arguments)):
