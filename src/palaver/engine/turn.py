@@ -45,7 +45,7 @@ from palaver.engine.ports import Commit, Emission, TurnPorts
 from palaver.engine.room import RoomMaker
 from palaver.engine.route import Answer, Ask, Route, Start, goes_on, route, stop_of_last_answer
 from palaver.providers.base import Finished, ModelRequest
-from palaver.recovery.policy import Compact, Decision, Wait, decide
+from palaver.recovery.decision import Compact, Decision, ErrorContext, Wait, decide
 
 
 async def run_turn(ports: TurnPorts, turn: TurnId, message: MessageId) -> AsyncIterator[Emission]:
@@ -228,14 +228,14 @@ class _Turn:
 
     def _decision(self, failure: ProviderError, tries: int, *, can_compact: bool) -> Decision:
         failure.attempts = tries
-        return decide(
-            failure,
+        context = ErrorContext(
+            failure=failure,
             attempt=tries,
             remaining_s=self._deadline - self._ports.clock.monotonic(),
             jitter=self._ports.chance(),
-            settings=self._ports.settings.retry,
             can_compact=can_compact and self._ports.settings.context.automatic,
         )
+        return decide(context, self._ports.settings.retry)
 
     async def _waited(self, seconds: float) -> Stop | None:
         """Wait; returns early with what stopped the turn meanwhile."""

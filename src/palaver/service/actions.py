@@ -5,8 +5,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from palaver.context.proposal import hash_of
 from palaver.domain.compaction import Compaction
-from palaver.domain.errors import ConversationBusy, InvalidInput
+from palaver.domain.errors import ConversationBusy, InvalidInput, InvalidTransition
 from palaver.domain.events import (
     AttemptMade,
     CallDecided,
@@ -250,16 +251,17 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
             return (CallDecided(state.turn.id, call_id, approved, clean(note)[0]),)
         case CompactContext(compaction=compaction, paid=paid):
             _check_idle(state)
-            return paid if compaction is None else (*paid, Compacted(compaction))
+            made: tuple[Event, ...] = () if compaction is None else (Compacted(compaction),)
+            return _sourced(state, (*paid, *made))
         case UndoCompaction():
             _check_idle(state)
             if state.compaction is None:
                 raise InvalidInput("the window holds all messages: there is nothing to undo")
             return (CompactionUndone(state.compaction.id),)
-        case RecordSideRequests(facts=made):
-            return made
-        case RecordFacts(facts=facts):
+        case RecordSideRequests(facts=facts):
             return facts
+        case RecordFacts(facts=facts):
+            return _sourced(state, facts)
         case EndTurn():
             return _ending(state, action)
 
@@ -309,6 +311,17 @@ def _ending(state: ConversationState, action: EndTurn) -> tuple[Event, ...]:
     for fact in said:
         state = apply(state, fact)
     return (*said, *close_turn(state, opened.id, action.outcome, why=action.why))
+
+
+def _sourced(state: ConversationState, facts: tuple[Event, ...]) -> tuple[Event, ...]:
+    """`facts`, if their compactions were made of what is there: one may have been under way while a
+    message that it quotes was erased."""
+    for fact in facts:
+        if isinstance(fact, Compacted) and fact.compaction.source_hash:
+            covered = state.messages.first(fact.compaction.covers)
+            if hash_of(covered) != fact.compaction.source_hash:
+                raise InvalidTransition("the compaction was made of messages that have changed")
+    return facts
 
 
 def _check_idle(state: ConversationState) -> None:

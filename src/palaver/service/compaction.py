@@ -25,7 +25,7 @@ from palaver.context.proposal import proposed, refusal, still_fits
 from palaver.context.strategy import Strategies, Strategy
 from palaver.context.window import ContextWindow, ContextWindowManager
 from palaver.domain.clock import Clock
-from palaver.domain.compaction import Compaction, Tier, check
+from palaver.domain.compaction import Compaction, check
 from palaver.domain.errors import ConfigurationError, InvalidTransition, PalaverError
 from palaver.domain.ids import CompactionId, ConversationId
 from palaver.domain.state import ConversationState
@@ -185,9 +185,8 @@ class Compactions:
     def _accepted(
         self, state: ConversationState, result: CompactionResult, need: Need, wish: Wish
     ) -> Shrunk:
-        left = {a.tier.value: a.because for a in result.attempts if a.because}
-        if Tier.SUMMARY.value in left and wish.by_model:
-            log.get("context").warning("summary_not_used", because=left[Tier.SUMMARY.value])
+        if result.rounds and not result.model:  # why is not logged: it names what was said
+            log.get("context").warning("summary_not_used", requests=len(result.rounds))
         if result.refusal is not None:
             return Shrunk(None, f"{result.refusal.message}. {result.refusal.hint}")
         why = refusal(result.draft, need, self._settings.context.min_gain)

@@ -13,7 +13,6 @@ from palaver.domain.events import (
     ConversationForked,
     Event,
     HeadMoved,
-    SideRequestMade,
 )
 from palaver.domain.ids import BlobId, ConversationId, MessageId, is_id
 from palaver.domain.messages import File, Flag, Image
@@ -21,7 +20,6 @@ from palaver.domain.reducer import apply
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
 from palaver.providers.base import Model
 from palaver.service import branching, exports
-from palaver.service.actions import RecordSideRequests
 from palaver.service.conversation import Conversation
 from palaver.service.exports import Incoming
 from palaver.service.held_state import HeldState
@@ -87,7 +85,7 @@ class ConversationManager:
             take_in=take_in,
             load=self._states_of,
             reload=self._reload,
-            record=self._record,
+            states=self._states,
         )
 
     @property
@@ -325,11 +323,6 @@ class ConversationManager:
         if record.scope != self._scope and record.scope.tenant != self._scope.tenant:
             raise NotFound(f"turn {record.id} belongs to another tenant")
         return await self._states(record.conversation)
-
-    async def _record(
-        self, conversation: ConversationId, made: tuple[SideRequestMade, ...]
-    ) -> None:
-        await (await self._states(conversation)).dispatch(RecordSideRequests(made))
 
     async def _reload(self, redacted: MessageId) -> None:
         """Let go of a redacted message wherever it is in memory: forks share it."""

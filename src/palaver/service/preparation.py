@@ -18,17 +18,18 @@ from palaver.context.need import Need, ahead
 from palaver.context.window import ContextWindow, ContextWindowManager
 from palaver.domain.compaction import Compaction, window_of
 from palaver.domain.errors import PalaverError
-from palaver.domain.events import SideRequestMade
 from palaver.domain.ids import ConversationId
 from palaver.domain.state import ConversationState
 from palaver.engine.ports import Shrunk
+from palaver.service.actions import RecordSideRequests
 from palaver.service.compaction import Compactions, Wish
+from palaver.service.state import StateManager
 
 KEPT = 256
 """Conversations with something prepared; of more, the oldest preparation is dropped."""
 NOTHING_NEW = 10
 """Messages. Where nothing could be gained, nothing is tried again before so many more."""
-Record = Callable[[ConversationId, tuple[SideRequestMade, ...]], Awaitable[None]]
+StatesOf = Callable[[ConversationId], Awaitable[StateManager]]
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -48,9 +49,9 @@ class Preparations:
     """At most one task for each conversation; all of them end with `aclose`."""
 
     def __init__(
-        self, compactions: Compactions, window: ContextWindowManager, record: Record
+        self, compactions: Compactions, window: ContextWindowManager, states: StatesOf
     ) -> None:
-        self._compactions, self._window, self._record = compactions, window, record
+        self._compactions, self._window, self._states = compactions, window, states
         self._tasks: dict[ConversationId, asyncio.Task[None]] = {}
         self._ready: OrderedDict[ConversationId, Prepared] = OrderedDict()
 
@@ -126,7 +127,8 @@ class Preparations:
             if len(self._ready) > KEPT:
                 self._ready.popitem(last=False)
             if shrunk.paid:
-                await self._record(state.id, shrunk.paid)
+                states = await self._states(state.id)
+                await states.dispatch(RecordSideRequests(shrunk.paid))
         except PalaverError as error:  # nothing is lost: the turn makes its own
             log.get("context").warning("preparation_failed", code=error.code)
         except Exception as error:  # noqa: BLE001 - a background task must not die unheard

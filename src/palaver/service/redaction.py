@@ -1,6 +1,6 @@
 """Erasing one message from the facts that hold it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -40,26 +40,30 @@ class Redaction(msgspec.Struct, frozen=True):
     blobs: frozenset[BlobId]
     titles: frozenset[str] = frozenset()
     """Titles that were taken from the message."""
+    said_at: int | None = None
+    """The number of the first fact that holds the message; None where there is none."""
 
 
-def plan(records: Iterable[Recorded], message: MessageId) -> Redaction:
+def plan(records: Sequence[Recorded], message: MessageId) -> Redaction:
     """The facts that hold `message`, rewritten; empty when none does."""
     replaced: list[tuple[int, Event]] = []
     turns: dict[TurnId, None] = {}
     blobs: set[BlobId] = set()
     titles: set[str] = set()
     answered, said = MessageId(""), ""
+    said_at: int | None = None
     for recorded in records:
         event = recorded.event
         if isinstance(event, MessageAdded):
             if event.message.role is Role.ASSISTANT:
                 answered = tool_message_id(event.message.id)
             if event.message.id == message:
-                said = " ".join(event.message.text.split())
+                said, said_at = " ".join(event.message.text.split()), recorded.seq
                 replaced.append((recorded.seq, replace(event, message=redacted(event.message))))
                 blobs |= blobs_of(event.message.content)
                 turns |= {} if event.turn is None else {event.turn: None}
         elif isinstance(event, ToolResolved) and answered == message:
+            said_at = said_at or recorded.seq
             replaced.append((recorded.seq, replace(event, result=redacted_result(event.result))))
             blobs |= blobs_of((event.result,))
             turns[event.turn] = None
@@ -67,9 +71,15 @@ def plan(records: Iterable[Recorded], message: MessageId) -> Redaction:
             titles.add(event.metadata.title)
             untitled = replace(event.metadata, title="")
             replaced.append((recorded.seq, MetadataChanged(untitled)))
-        elif isinstance(event, Compacted):  # a summary may say again what the message said
-            replaced.append((recorded.seq, Compacted(erased(event.compaction))))
-    return Redaction(tuple(replaced), tuple(turns), frozenset(blobs), frozenset(titles))
+    replaced += quotes(records)
+    return Redaction(tuple(replaced), tuple(turns), frozenset(blobs), frozenset(titles), said_at)
+
+
+def quotes(records: Iterable[Recorded]) -> list[tuple[int, Event]]:
+    """The compactions of a log without what they wrote: a summary may say again what a message
+    said. Those that say nothing any more are left out."""
+    made = ((r.seq, r.event.compaction) for r in records if isinstance(r.event, Compacted))
+    return [(seq, Compacted(erased(c))) for seq, c in made if erased(c) != c]
 
 
 def _is_from(title: str, said: str) -> bool:

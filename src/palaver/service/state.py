@@ -13,6 +13,7 @@ A manager that is idle may rest: it lets go of the state and reads it again when
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -28,7 +29,7 @@ from palaver.domain.errors import (
     TurnTakenOver,
 )
 from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
-from palaver.domain.ids import MessageId, TurnId
+from palaver.domain.ids import TurnId
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope
@@ -41,7 +42,7 @@ from palaver.service.actions import (
     decide,
 )
 from palaver.service.held_state import HeldState
-from palaver.service.redaction import Redaction, after_redaction, plan
+from palaver.service.redaction import Redaction
 from palaver.store.base import Accepted, Appended, ConversationStore, RunRow
 
 STALE_TRIES = 5
@@ -77,6 +78,12 @@ class Dispatched(msgspec.Struct, frozen=True):
     state: ConversationState
     facts: tuple[Event, ...] = ()
     replayed: TurnId | None = None
+
+
+Rewriting: TypeAlias = Callable[
+    [ConversationState, list[Recorded]], tuple[Redaction, tuple[Event, ...]]
+]
+"""Plans a rewriting of facts: what to replace, and the facts to append."""
 
 
 class StateManager:
@@ -213,33 +220,45 @@ class StateManager:
         async with self._lock:
             await self._held.reload()
 
-    async def redact(self, message: MessageId, note: str) -> tuple[Redaction, Appended]:
-        """Rewrite the facts that hold `message`, durably; no earlier state is kept in memory.
+    async def rewrite(self, planned: Rewriting) -> tuple[Redaction, Appended | None]:
+        """Put other facts in the place of some, durably; no earlier state is kept in memory.
 
-        Raises ConversationBusy while a turn is open, and what the store raises.
+        `planned` looks at the state and all facts, and says what to rewrite and what to append;
+        nothing is done where it appends nothing. Raises what it raises, and what the store raises.
         """
         async with self._lock:
             await self.wake()
-            await self._catch_up()
-            before = self.state
-            if before.turn is not None:
-                raise ConversationBusy("a turn of this conversation is still open")
-            planned = plan(await self._store.read(self._scope, before.id), message)
-            facts = after_redaction(before, planned, message, note)
-            trial = self._trial(facts)
-            appended = await self._store.rewrite(
-                self._scope,
-                before.id,
-                planned.replaced,
-                facts,
-                expected=before.seq,
-                runs=planned.turns,
-            )
-            self.state_history.clear()
-            self._advance(trial, appended)
-            self._held.snapshot_at = 0
-        await self._tell(StateChange(before, self.state, facts))
-        return planned, appended
+            for _ in range(STALE_TRIES - 1):
+                with suppress(StaleWriter):
+                    change, done = await self._rewritten(planned)
+                    break
+            else:
+                change, done = await self._rewritten(planned)
+        if done[1] is not None:
+            await self._tell(change)
+        return done
+
+    async def _rewritten(
+        self, planned: Rewriting
+    ) -> tuple[StateChange, tuple[Redaction, Appended | None]]:
+        await self._catch_up()
+        before = self.state
+        redaction, facts = planned(before, await self._store.read(self._scope, before.id))
+        if not facts:
+            return StateChange(before, before, ()), (redaction, None)
+        trial = self._trial(facts)
+        appended = await self._store.rewrite(
+            self._scope,
+            before.id,
+            redaction.replaced,
+            facts,
+            expected=before.seq,
+            runs=redaction.turns,
+        )
+        self.state_history.clear()
+        self._advance(trial, appended)
+        self._held.snapshot_at = 0
+        return StateChange(before, self.state, facts), (redaction, appended)
 
     async def review(self, action: StateAction) -> StateAction:
         """What middleware makes of an action. Raises what middleware raises."""

@@ -10,7 +10,7 @@ from palaver.domain.events import SideRequestMade
 from palaver.domain.messages import Message, Reasoning, Text
 from palaver.domain.values import GenerationSettings, Usage
 from palaver.providers.base import Finished, Model, ModelRequest
-from palaver.recovery.policy import Wait, decide
+from palaver.recovery.decision import ErrorContext, Wait, decide
 from palaver.settings import RetrySettings
 
 PATIENCE_S = 120.0
@@ -39,13 +39,13 @@ class ModelSummariser:
             try:
                 finished = await self._once(request)
             except ProviderError as failure:
-                decision = decide(
-                    failure,
+                context = ErrorContext(
+                    failure=failure,
                     attempt=tries,
                     remaining_s=PATIENCE_S - (self._clock.monotonic() - began),
                     jitter=self._chance(),
-                    settings=self._retry,
                 )
+                decision = decide(context, self._retry)
                 if not isinstance(decision, Wait):
                     return self._failed(failure, began)
                 await self._clock.sleep(decision.seconds)

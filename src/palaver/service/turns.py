@@ -8,7 +8,7 @@ from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, NotFound, PalaverError, ProviderError, StoreError
 from palaver.domain.events import SideRequestMade
-from palaver.domain.ids import BlobId, MessageId, TurnId
+from palaver.domain.ids import BlobId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
@@ -21,8 +21,9 @@ from palaver.service.actions import NameConversation
 from palaver.service.compaction import Compactions
 from palaver.service.driver import TurnDriver
 from palaver.service.ending import TurnEnder
+from palaver.service.erasing import Eraser
 from palaver.service.inbound import TakeIn
-from palaver.service.preparation import Preparations, Record
+from palaver.service.preparation import Preparations
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.sessions import TurnSessions
 from palaver.service.shrinking import TurnShrinker
@@ -54,7 +55,7 @@ class TurnRunner:
         take_in: TakeIn | None,
         load: Callable[[TurnRecord], Awaitable[StateManager]],
         reload: Callable[[MessageId], Awaitable[None]],
-        record: Record,
+        states: Callable[[ConversationId], Awaitable[StateManager]],
     ) -> None:
         self.sessions = TurnSessions(
             store=store,
@@ -67,7 +68,14 @@ class TurnRunner:
         self._store, self._blobs, self._scope = store, blobs, scope
         self._model, self._chance, self._price = model, chance, price
         self._take_in = take_in
-        self._reload = reload
+        self._eraser = Eraser(
+            store=store,
+            blobs=blobs,
+            scope=scope,
+            streams=self.sessions.streams,
+            states=states,
+            reload=reload,
+        )
         self.window = ContextWindowManager(settings=settings.context)
         self.compactions = Compactions(
             window=self.window,
@@ -78,7 +86,7 @@ class TurnRunner:
             chance=chance,
             price=price,
         )
-        self.preparations = Preparations(self.compactions, self.window, record)
+        self.preparations = Preparations(self.compactions, self.window, states)
         self._shrinker = TurnShrinker(self.window, self.compactions, self.preparations)
         self.ending = TurnEnder(
             store=store, scope=scope, sessions=self.sessions, window=self.window, load=load
@@ -196,21 +204,9 @@ class TurnRunner:
         return await self._blobs.put(self._scope, data)
 
     async def redact(self, states: StateManager, message: MessageId, note: str) -> RedactionReceipt:
-        """Erase a message from log, index, snapshots, run logs, memory and, where nothing else
-        refers to them, its blobs."""
+        """See `Eraser`."""
         self.preparations.drop_all()  # they may quote it
-        planned, appended = await states.redact(message, note)
-        await self._reload(message)
-        for turn in planned.turns:
-            self.streams.forget(turn)
-        gone: tuple[BlobId, ...] = ()
-        if planned.blobs:
-            named = await self._store.blob_references(self._scope)
-            gone = tuple(sorted(planned.blobs - named))
-        for blob in gone:
-            await self._blobs.delete(self._scope, blob)
-        facts = tuple(seq for seq, _ in planned.replaced)
-        return RedactionReceipt(message, facts, planned.turns, gone, appended.at)
+        return await self._eraser.redact(states, message, note)
 
     def cost_of(self, made: Sequence[SideRequestMade]) -> float | None:
         """US dollars for requests beside turns; None where a price is unknown."""

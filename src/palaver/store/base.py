@@ -237,6 +237,13 @@ class ConversationStore(Protocol):
         """
         ...
 
+    async def sharing(
+        self, scope: Scope, conversation: ConversationId, number: int
+    ) -> tuple[ConversationId, ...]:
+        """Every other conversation that sees fact `number` of this one as its own: forks of it, and
+        what it was forked from. Raises NotFound, InvalidInput for a number that is not there."""
+        ...
+
     async def rewrite(
         self,
         scope: Scope,

@@ -237,6 +237,15 @@ class MemoryStore:
         self._logs[scope.tenant, conversation] = forked
         return forked.write(events, facts, self._now_ms())
 
+    async def sharing(
+        self, scope: Scope, conversation: ConversationId, number: int
+    ) -> tuple[ConversationId, ...]:
+        """See `ConversationStore.sharing`."""
+        log = self._log(scope, conversation)
+        check_number(conversation, number, len(log.records))
+        found = sharers(self._logs.values(), log.writer_of(number), number)
+        return tuple(each.name for each in found if each is not log)
+
     async def rewrite(
         self,
         scope: Scope,

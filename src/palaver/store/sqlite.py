@@ -236,6 +236,13 @@ class SqliteStore(SqliteFile):
             lambda c: forks.fork(c, kinds, scope, source, conversation, batch, at=at, now_ms=now_ms)
         )
 
+    async def sharing(
+        self, scope: Scope, conversation: ConversationId, number: int
+    ) -> tuple[ConversationId, ...]:
+        """See `ConversationStore.sharing`."""
+        check_known(scope, "conversation", conversation)
+        return await self._reader.run(lambda c: forks.sharing(c, scope, conversation, number))
+
     async def rewrite(
         self,
         scope: Scope,
@@ -318,7 +325,7 @@ class SqliteStore(SqliteFile):
     async def append_run(self, scope: Scope, turn: TurnId, rows: Sequence[RunRow]) -> None:
         """See `ConversationStore.append_run`."""
         check_known(scope, "turn", turn)
-        await self._write(lambda c: turns.append_run(c, scope, turn, rows))
+        await self._write(lambda c: turns.append_run(c, scope, turn, rows), synced=False)
 
     async def read_run(self, scope: Scope, turn: TurnId, *, after: int = 0) -> list[RunRow]:
         """See `ConversationStore.read_run`."""

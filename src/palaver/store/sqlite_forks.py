@@ -160,6 +160,18 @@ def sharers(connection: apsw.Connection, key: int, number: int) -> list[Sharer]:
     return [Sharer(*row) for row in connection.execute(_SHARERS, (key, number))]
 
 
+def sharing(
+    connection: apsw.Connection, scope: Scope, conversation: ConversationId, number: int
+) -> tuple[ConversationId, ...]:
+    """See `ConversationStore.sharing`."""
+    log = find_log(connection, scope, conversation)
+    check_number(conversation, number, log.seq)
+    writer = part_with(parts(connection, log.key), number).key
+    keys = [writer, *(sharer.key for sharer in sharers(connection, writer, number))]
+    sql = "SELECT id FROM conversations WHERE key = ?"
+    return tuple(_row(connection, sql, key)[0] for key in keys if key != log.key)
+
+
 def give_to_heir(connection: apsw.Connection, key: int) -> None:
     """Move what forks share of `key` to the one that shares the most; the others share it there.
 

@@ -51,6 +51,23 @@ async def redact(
 class RedactionContract(Contract):
     """Rewriting facts, and turns that answer an older message again."""
 
+    async def test_who_shares_a_fact(self) -> None:
+        """A fact is shared with the forks behind it, theirs, and what it was forked from."""
+        async with self.open_store(clock=HandClock()) as store:
+            await begin(store)
+            await store.append(ME, CHAT, [said("one"), said("two", id="n")], expected=1)
+            await fork(store, at=2)
+            await store.append(ME, FORK, [said("other", id="o")], expected=3)
+            await fork(store, source=FORK, name=LATER, at=4)
+            assert set(await store.sharing(ME, CHAT, 2)) == {FORK, LATER}
+            assert set(await store.sharing(ME, LATER, 2)) == {CHAT, FORK}
+            assert await store.sharing(ME, CHAT, 3) == ()
+            assert await store.sharing(ME, FORK, 4) == (LATER,)
+            with raises(NotFound):
+                await store.sharing(STRANGER, CHAT, 2)
+            with raises(InvalidInput):
+                await store.sharing(ME, CHAT, 9)
+
     async def test_redacted_everywhere(self) -> None:
         """A rewritten fact keeps number and time; its old text is in no reading, search, listing,
         snapshot or run log."""
