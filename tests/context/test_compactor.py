@@ -276,6 +276,25 @@ def _logged(path: History[Message], result: CompactionResult) -> Compaction:
     return proposed(CompactionId("c"), path, result.draft, reason="auto")
 
 
+async def test_a_summary_after_results_were_cleared() -> None:
+    """The writer reads the originals of cleared results, and what it names of them is no invention,
+    also as file and line."""
+    messages = [*work(10, words=60), *(replace(m, id=MessageId(f"n{m.id}")) for m in talk(10))]
+    asked = task(messages[:40], 0.6)
+    first = await compacted(asked)
+    assert first.draft.tiers == (Tier.CLEAR,)
+    path = History(messages)
+    again = Task(
+        messages=path, target=1_100, count=asked.count, previous=_logged(path.first(40), first)
+    )
+    writer = Writer(f"{SUMMARY} [m40]\n- value_4 and parse_4 are in file_4.py:12 [m6, m7]")
+    second = await compacted(again, writer)
+    assert_sound(again, second)
+    assert "value_4 = shop.line" in writer.asked[0].prompt
+    assert second.summary_message is not None
+    assert "file_4.py:12" in second.summary_message.text
+
+
 async def test_a_prepared_summary_outlives_new_messages() -> None:
     """What it covers ends where the originals begin, so later messages do not touch it."""
     asked = task(talk(20))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from palaver.context.draft import Draft, Task
 from palaver.context.handles import position_of
 from palaver.context.identifiers import identifiers, texts
+from palaver.context.summary_faults import Source
 from palaver.domain.compaction import Kept, Span, Tier, Written
 from palaver.domain.messages import Message, Role, StopReason, Text
 
@@ -158,19 +159,24 @@ def _sizes(task: Task, draft: Draft, made: Sequence[Message], least_gain: float)
 def _invented(task: Task, draft: Draft) -> Iterator[str]:
     written = [item.message for item in draft.items if isinstance(item, Written)]
     names = dict.fromkeys(name for m in written for name in identifiers(m.text))
-    source = "\n".join(text for message in _window_before(task) for text in texts(message))
-    absent = [n for n in names if n not in source and position_of(n) is None]
+    source = Source([text for message in _read(task) for text in texts(message)])
+    absent = [n for n in names if position_of(n) is None and not source.holds(n)]
     if len(absent) > max(1, UNSUPPORTED * len(names)):
         yield "identifiers that nobody said: " + ", ".join(absent[:8])
 
 
-def _window_before(task: Task) -> Iterator[Message]:
+def _read(task: Task) -> Iterator[Message]:
+    """What a summary was written from: the window, and the originals of results that were cleared
+    in it."""
     start = 0
     if task.previous is not None:
         start = task.previous.covers
         for item in task.previous.items:
             if isinstance(item, Written):
                 yield item.message
-            else:
+            if isinstance(item, Kept):
                 yield from (task.messages[at] for at in range(item.start, item.stop))
+            elif item.message.role is Role.TOOL:
+                for span in item.covers:
+                    yield from (task.messages[at] for at in range(span.start, span.stop))
     yield from (task.messages[at] for at in range(start, len(task.messages)))
