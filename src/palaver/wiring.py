@@ -401,6 +401,15 @@ def _register(
                 d.name for d in manager.tools.definitions(include_hidden=True)
             }:
                 manager.tools.register_tool(made)
+    _register_recall(manager)
+
+
+def _register_recall(manager: ConversationManager) -> None:
+    """Whoever brings other tools, or none, can recall what a compaction took from the window."""
+    from palaver.tools.builtin.recall import NAME, recall_tool
+
+    if NAME not in {d.name for d in manager.tools.definitions(include_hidden=True)}:
+        manager.tools.register_tool(recall_tool(only_compacted=True))
 
 
 def _search_port(manager: ConversationManager) -> Any:

@@ -442,3 +442,21 @@ async def test_a_cancel_ends_a_turn_that_waits_for_a_summary(opened: Opened) -> 
     assert conversation.state.turn is None
     assert conversation.messages[-1].role is Role.USER
     assert model.streams[-1].is_closed
+
+
+async def test_the_model_recalls_what_was_compacted(opened: Opened) -> None:
+    """From the first compaction on the model is offered `recall`, and gets the original by handle;
+    before it no request has a tool more."""
+    model = _model()
+    conversation = await (await opened(model)).create()
+    await _talk(conversation, 6)
+    assert all(not request.tools for request in model.requests)
+    await conversation.compact()
+    model.script([[Call("recall", {"messages": "m2"})], "I see."])
+    reply = await conversation.say("What did you say at first?")
+    assert reply.text == "I see."
+    assert [tool.name for tool in model.requests[-1].tools] == ["recall"]
+    assert ANSWER.strip() in conversation.messages[-2].tool_results[0].text
+    await conversation.undo_compaction()
+    await _talk(conversation, 1)
+    assert not model.requests[-1].tools

@@ -30,6 +30,7 @@ def test_all_are_harmless_and_described(tmp_path: Path) -> None:
         "convert_time",
         "date_difference",
         "fetch_url",
+        "recall",
         "read_file",
         "list_files",
         "search_files",

@@ -43,8 +43,10 @@ def _provider(model: str) -> str:
 
 
 def offered_tools(state: ConversationState, tools: ToolManager) -> tuple[ToolDefinition, ...]:
-    """The tools of the next request."""
-    return tools.specs()
+    """The tools of the next request. What only a compacted conversation needs comes last and stays
+    as long as its window does, so that it breaks no more of a provider's cache than that did."""
+    is_compacted = state.compaction is not None
+    return tuple(d for d in tools.specs() if is_compacted or not d.only_compacted)
 
 
 def tool_specs(definitions: tuple[ToolDefinition, ...]) -> tuple[ToolSpec, ...]:

@@ -41,6 +41,8 @@ class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True):
     is_enabled: bool = True
     is_hidden: bool = False
     """Callable, but not listed to people."""
+    only_compacted: bool = False
+    """Offered to models only while a compaction stands for a part of the conversation."""
     argument_hint: str = ""
     """What people type after the name, for example `<city>`."""
     timeout_s: float | None = None

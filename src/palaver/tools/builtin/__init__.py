@@ -18,7 +18,8 @@ def builtin_tools(
     search: "Search | None" = None,
     allow_private_addresses: bool = False,
 ) -> "tuple[Tool, ...]":
-    """Calculator, times, file tools within `folders`, `fetch_url`, `search_conversations`.
+    """Calculator, times, `fetch_url`, `recall`, file tools within `folders`,
+    `search_conversations`.
 
     Without folders there are no file tools, without `search` no search of conversations.
     `allow_private_addresses` lets `fetch_url` reach this machine and its network: only for
@@ -26,11 +27,13 @@ def builtin_tools(
     """
     from palaver.tools.builtin.calculator import calculator
     from palaver.tools.builtin.fetch import fetch_tool
+    from palaver.tools.builtin.recall import recall_tool
     from palaver.tools.builtin.times import convert_time, current_time, date_difference
     from palaver.tools.builtin.web import Web
 
     web = Web(refused=lambda _: "") if allow_private_addresses else Web()
     tools: list[Tool] = [calculator, current_time, convert_time, date_difference, fetch_tool(web)]
+    tools.append(recall_tool())
     if folders:
         from palaver.tools.builtin.files import file_tools
         from palaver.tools.builtin.folders import Folders
