@@ -396,6 +396,9 @@ async def assert_any(seed: int) -> None:
         limits=Limits(chance.choice((None, 4_000, 100_000))),
         strategy=chance.choice(("", *CompactionStrategy)),
     )
+    because = " ".join(attempt.because for attempt in result.attempts)
+    assert "window[" not in because  # what the model wrote is laid out well, or not at all
+    assert "critical" not in because
     if result.refusal is not None:
         assert result.compacted_messages == tuple(messages)
         return

@@ -9,7 +9,7 @@ from palaver.context.appendix import error_line
 from palaver.context.citations import said_in
 from palaver.context.draft import Draft
 from palaver.domain.compaction import CriticalFact, Written
-from palaver.domain.messages import Message
+from palaver.domain.messages import Message, Role
 
 _QUOTED = 200
 """Characters of a message that stand for it in a list of facts."""
@@ -40,19 +40,26 @@ def survivors(
     facts: Sequence[CriticalFact], draft: Draft, held: Sequence[Message]
 ) -> tuple[CriticalFact, ...]:
     """`facts`, each with whether it is in the window `held` that `draft` makes: its message is
-    there as it was, or its words are."""
+    there as it was, or its words are. Of a failed call a stub is enough, which says that it failed.
+    """
     replaced: set[int] = set()
+    stubs: set[int] = set()
     for item in draft.items:
         if isinstance(item, Written):
-            replaced.update(at for span in item.covers for at in range(span.start, span.stop))
+            places = {at for span in item.covers for at in range(span.start, span.stop)}
+            replaced |= places
+            stubs |= places if item.message.role is Role.TOOL else set()
     if not replaced:
         return tuple(facts)
     text = _plain("\n".join(said_in(message) for message in held))
+
+    def survives(fact: CriticalFact) -> bool:
+        if fact.kind == "unresolved_error" and fact.position in stubs:
+            return True
+        return fact.position not in replaced or _plain(fact.text) in text
+
     return tuple(
-        fact
-        if fact.position not in replaced or _plain(fact.text) in text
-        else msgspec.structs.replace(fact, survives=False)
-        for fact in facts
+        fact if survives(fact) else msgspec.structs.replace(fact, survives=False) for fact in facts
     )
 
 

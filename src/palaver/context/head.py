@@ -207,12 +207,13 @@ def _keep(made: Assembly, unit: Unit) -> None:
 def _gaps(units: Sequence[Unit]) -> dict[int, tuple[int, int]]:
     """By number the units that cannot follow the one before, and the positions in between.
 
-    No provider takes two assistant messages in a row; here what was between them has gone.
+    An assistant speaks only when it is spoken to; here what was said to it has gone.
     """
     found = {}
     for number in range(1, len(units)):
         before, unit = units[number - 1].entries[-1], units[number].first
-        if before.message.role is Role.ASSISTANT and unit.message.role is Role.ASSISTANT:
+        is_mute = before.message.role in (Role.ASSISTANT, Role.SYSTEM)
+        if is_mute and unit.message.role is Role.ASSISTANT:
             found[number] = (before.position, unit.position)
     return found
 
