@@ -59,14 +59,21 @@ class Source:
         self._folded = ""
 
     def holds(self, name: str) -> bool:
-        """Whether `name` is in it, or, of a `file:line` or `key=value`, each part."""
+        """Whether `name` is in it, or each part of a `file:line`, a `key=value` or a pair of words
+        with a slash, which people and models write when they mean both."""
         if name in self._text:
             return True
         self._folded = self._folded or self._text.casefold()
-        if name.casefold() in self._folded:
+        bare = name.casefold().strip("/.")
+        if bare in self._folded:
             return True
-        pieces = [piece for piece in re.split(r"[:=,#]+", name) if piece]
-        return len(pieces) > 1 and all(piece.casefold() in self._folded for piece in pieces)
+        pieces = _JOINTS.split(bare)
+        if len(pieces) == 1 and "." not in bare and bare.count("/") == 1:
+            pieces = bare.split("/")
+        return len(pieces) > 1 and all(piece in self._folded for piece in pieces)
+
+
+_JOINTS = re.compile("[:=,#]+")
 
 
 def verdict(
