@@ -25,6 +25,16 @@ class TurnLimits(msgspec.Struct, frozen=True):
     """Model calls; a model that loops over its tools ends here."""
     parallel_tools: int = 8
     """Tools at the same time."""
+    on_restart: Literal["interrupt", "resume", "leave"] = "interrupt"
+    """What becomes of a turn whose process died, at the next start. `interrupt` ends it with valid
+    history: whoever starts a program again may not want it to spend money, and run tools, on a
+    question of yesterday. `resume` runs it on, for services; `leave` waits until somebody says
+    something in its conversation, and interrupts it then."""
+    resume_parallel: int = 8
+    """Turns that are run on at the same time after a start."""
+    drain_s: float = 10.0
+    """Seconds that a running turn gets to end by itself when the program is asked to end (SIGTERM);
+    containers are killed after 10 to 30."""
 
 
 class RetrySettings(msgspec.Struct, frozen=True):

@@ -302,7 +302,7 @@ async def open(
     without it PALAVER_MODEL, then the provider with a key, then the offline responder. `tools` are
     functions with `@tool`, plain functions or Tools; `builtin_tools` adds calculator, time, files
     (inside `folders`), fetch and search. LangChain's chat models and tools are taken as they are.
-    Turns that a dead process left open are ended first.
+    Turns that a dead process left open are ended first, or run on (`turn.on_restart`).
 
     A `store` that is given here stays open at the end: whoever opened it closes it.
 
@@ -341,7 +341,8 @@ async def open(
         )
         closing.push_async_callback(manager.aclose)
         _register(manager, tools, builtin_tools, folders, found)
-        await manager.recover()
+        if found.settings.turn.on_restart != "leave":
+            await manager.recover()
         if models.default.partition(":")[0] in KEYS:
             closing.callback(import_later("aiohttp").cancel)
         yield manager

@@ -16,6 +16,15 @@ async def pay(context: ExecutionContext) -> str:
     return "paid"
 
 
+@tool(effect="idempotent")
+async def book(context: ExecutionContext) -> str:
+    """Book under the call's key, and never come back."""
+    print(context.idempotency_key, flush=True)
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+    return "booked"
+
+
 async def main(path: str, stage: str) -> None:
     """Get to the stage, say so, and wait for the end."""
     never = asyncio.Event()
@@ -23,8 +32,11 @@ async def main(path: str, stage: str) -> None:
         "accepted": [[Pause(until=never)]],
         "speaking": [[Say("Half of an answer"), Pause(until=never)]],
         "paying": [[Say("I pay."), Call("pay")]],
+        "booking": [[Say("I book."), Call("book")]],
     }
-    async with palaver.open(path, model=ScriptedModel(scripts[stage]), tools=[pay]) as manager:
+    async with palaver.open(
+        path, model=ScriptedModel(scripts[stage]), tools=[pay, book]
+    ) as manager:
         conversation = await manager.create()
         session = await conversation.start("go on")
         said = ""

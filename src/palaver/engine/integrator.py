@@ -7,6 +7,7 @@ well. Results are kept here until the message that holds their calls is durable.
 
 from collections.abc import Iterable
 from functools import partial
+from hashlib import sha256
 
 from palaver.domain.errors import ToolError
 from palaver.domain.ids import CallId, ConversationId, TurnId
@@ -16,6 +17,7 @@ from palaver.domain.values import Effect
 from palaver.engine.closing import UNKNOWN_OUTCOME, synthetic_result
 from palaver.engine.inbox import Progressed, ToolDone
 from palaver.engine.ports import TurnPorts
+from palaver.engine.route import last_answer
 from palaver.tools.definition import ExecutionContext, ToolDefinition
 
 
@@ -27,6 +29,7 @@ class StreamingToolIntegrator:
         self.results: dict[CallId, ToolResult] = {}
         self.durations: dict[CallId, float] = {}
         self.running: dict[CallId, ToolCall] = {}
+        self._begun: list[ToolCall] = []
 
     def definition(self, call: ToolCall) -> ToolDefinition | None:
         """The called tool's definition; None when there is no such tool or it is disabled."""
@@ -55,6 +58,7 @@ class StreamingToolIntegrator:
         shown: list[StreamEvent] = []
         for call in calls:
             self.running[call.id] = call
+            self._begun.append(call)
             self._ports.inbox.spawn(self._run(call), name=f"tool {call.name}")
             shown.append(ToolStarted(call.id, call.name, call.arguments, early))
         return shown
@@ -100,8 +104,21 @@ class StreamingToolIntegrator:
             clock=ports.clock,
             progress=partial(self._report, call.id),
             keep=ports.keep,
-            idempotency_key=f"{self._turn}:{len(ports.latest().messages)}:{call.id}",
+            idempotency_key=self._key(call),
         )
+
+    def _key(self, call: ToolCall) -> str:
+        """The same for the same work, however often the message that asks for it is made: after a
+        broken stream, or a restart, providers give a call another id."""
+        state = self._ports.latest()
+        answer = last_answer(state) if state.pending_calls else None
+        step = (0 if state.turn is None else state.turn.steps) + (answer is None)
+        known = self.running.keys() | self.results.keys()
+        begun = (c for c in self._begun if c.id in known)
+        siblings = begun if answer is None else answer.tool_calls
+        twins = [c.id for c in siblings if (c.name, c.arguments) == (call.name, call.arguments)]
+        what = sha256(f"{call.name}\0{call.arguments}".encode()).hexdigest()[:16]
+        return f"{self._turn}:{step}:{what}:{twins.index(call.id)}"
 
     def _report(self, call_id: CallId, text: str, fraction: float | None = None) -> None:
         self._ports.inbox.put(Progressed(call_id, text, fraction))

@@ -1,36 +1,50 @@
-"""Ending turns that no task works on: cancelled while held, or left by a process that died.
+"""Turns that no task works on: cancelled while held, or left by a process that died.
 
-History is valid afterwards, whatever state the turn was left in: every call has a result, what
-readers have seen is kept as a partial message, and the attempt under way has its row in the ledger.
+They are ended, or run on. Either way history is valid: every call has a result, what readers have
+seen of an answer that stays unfinished is kept as a partial message, and the attempt under way has
+its row in the ledger.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from typing import Literal
+from weakref import WeakValueDictionary
 
 from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.errors import PalaverError, StaleWriter
+from palaver.domain.events import AttemptMade
 from palaver.domain.ids import MessageId, TurnId
-from palaver.domain.messages import Text
+from palaver.domain.messages import Role, Text
 from palaver.domain.state import ConversationState
-from palaver.domain.stream import StreamEvent, TurnCancelled, TurnInterrupted
-from palaver.domain.values import Scope, TurnOutcome
+from palaver.domain.stream import RetryScheduled, StreamEvent, TurnCancelled, TurnInterrupted
+from palaver.domain.values import ErrorInfo, Scope, TurnOutcome
 from palaver.engine.commits import STOPPED
-from palaver.service.actions import EndTurn, Unsaid
+from palaver.service.actions import EndTurn, RecordFacts, Unsaid
 from palaver.service.sessions import TurnSessions
 from palaver.service.state import StateManager
-from palaver.store.base import ConversationStore, TurnRecord
+from palaver.store.base import ConversationStore, RunRow, TurnRecord
 from palaver.streams.partial import unfinished_attempt
 from palaver.streams.session import StreamSession
 from palaver.system import new_id
 
 PROGRAM_STOPPED = "This call did not finish: the program that ran it stopped."
+RESTARTED = ErrorInfo(
+    "program_stopped",
+    "the program that asked the model stopped; the answer begins anew",
+    retryable=True,
+)
 TRIES = 5
 """Of ending a turn whose rows another process writes at the same time."""
+RESUMES = 5
+"""How often a turn changes hands before it is no longer run on: it may be what kills programs."""
+AT_ONCE = 64
+"""Orphans that are decided together: their facts share the syncs of the disk."""
 
 
 class TurnEnder:
-    """Ends turns of one tenant."""
+    """Ends turns of one tenant, or runs them on."""
 
     def __init__(
         self,
@@ -40,16 +54,21 @@ class TurnEnder:
         sessions: TurnSessions,
         window: ContextWindowManager,
         load: Callable[[TurnRecord], Awaitable[StateManager]],
+        check_ready: Callable[[ConversationState], None],
+        run_on: Callable[[StateManager, StreamSession, MessageId], None],
+        on_restart: Literal["interrupt", "resume", "leave"],
     ) -> None:
         self._store, self._scope, self._sessions = store, scope, sessions
         self._window, self._load = window, load
-        self._ending = asyncio.Lock()
+        self._check_ready, self._run_on = check_ready, run_on
+        self._resumes = on_restart == "resume"
+        self._locks: WeakValueDictionary[TurnId, asyncio.Lock] = WeakValueDictionary()
         """Two who end a turn at once end it once."""
 
     async def cancel(self, states: StateManager, turn: TurnId) -> None:
         """Cancel a turn that no task of this process works on: a held one, or another process's,
         which finds out that the turn was taken and stops working on it."""
-        async with self._ending:
+        async with self._lock(turn):
             if self._sessions.is_running(turn):  # somebody has just decided its last call
                 (await self._sessions.own(turn)).cancel()
                 await self._sessions.settled(turn)
@@ -58,50 +77,119 @@ class TurnEnder:
     async def end_lost(self, states: StateManager, turn: TurnId) -> None:
         """End an open turn that nobody works on any more: its process died, or the store failed
         while it ran."""
-        async with self._ending:
+        async with self._lock(turn):
             await self._end(states, turn, TurnOutcome.INTERRUPTED)
 
     async def recover(self) -> int:
-        """End open turns of this tenant whose process died. Held turns stay held.
+        """Decide about open turns of this tenant whose process died: each is ended, or runs on in
+        this process. Held turns stay held.
 
-        Returns how many were ended. One that cannot be ended is logged and left for later.
+        Returns how many were decided. One that cannot be is logged and left for later.
         """
-        ended = 0
-        for record in await self._store.adopt_orphans(self._scope):
-            try:
-                states = await self._load(record)
-                ended += await self._end_orphan(states, record)
-            except PalaverError as error:
-                log.get("recovery").error("orphan_kept", turn=record.id, code=error.code)
-        return ended
+        records = await self._store.adopt_orphans(self._scope)
+        room = asyncio.Semaphore(AT_ONCE)
 
-    async def _end_orphan(self, states: StateManager, record: TurnRecord) -> bool:
-        opened = (await states.refresh()).turn
-        if opened is None or opened.id != record.id or opened.held is not None:
+        async def decided(record: TurnRecord, begun: ExitStack) -> bool:
+            async with room:
+                return await self._decide(record, begun)
+
+        with ExitStack() as begun:  # nobody has to wait for a decision until other turns have run
+            return sum(await asyncio.gather(*(decided(record, begun) for record in records)))
+
+    async def _decide(self, record: TurnRecord, begun: ExitStack) -> bool:
+        try:
+            states = await self._load(record)
+            opened = (await states.refresh()).turn
+            if opened is None or opened.id != record.id or opened.held is not None:
+                return False
+            async with self._lock(record.id):
+                if self._resumes and await self._resume(states, record, begun):
+                    log.get("recovery").info("turn_resumed", turn=record.id)
+                    return True
+                await self._end(states, record.id, TurnOutcome.INTERRUPTED, record)
+                log.get("recovery").info("turn_interrupted", turn=record.id)
+        except PalaverError as error:
+            log.get("recovery").error("orphan_kept", turn=record.id, code=error.code)
             return False
-        await self.end_lost(states, record.id)
-        log.get("recovery").info("turn_interrupted", turn=record.id)
         return True
 
-    async def _end(self, states: StateManager, turn: TurnId, outcome: TurnOutcome) -> None:
+    def _lock(self, turn: TurnId) -> asyncio.Lock:
+        return self._locks.setdefault(turn, asyncio.Lock())
+
+    # Running on.
+
+    async def _resume(self, states: StateManager, record: TurnRecord, begun: ExitStack) -> bool:
+        """Have an orphan run on from its state at the end of `begun`, unless it cannot be.
+
+        What its last attempt had said without coming to an end does not count; it was paid for all
+        the same.
+        """
+        if record.epoch > RESUMES:
+            log.get("recovery").warning("turn_given_up", turn=record.id)
+            return False
+        try:
+            self._check_ready(states.state)
+        except PalaverError as error:
+            log.get("recovery").warning("turn_not_resumed", turn=record.id, code=error.code)
+            return False
+        session, rows = await self._sessions.adopt(record)
+        state = states.state
+        unsaid = self._unsaid(state, rows)
+        if unsaid is not None:
+            await self._void(states, session, unsaid)
+        question = next(m.id for m in reversed(state.messages) if m.role is Role.USER)
+        begun.enter_context(self._sessions.beginning(record.id))
+        begun.callback(self._run_on, states, session, question)
+        return True
+
+    async def _void(self, states: StateManager, session: StreamSession, unsaid: Unsaid) -> None:
+        opened = states.state.turn
+        shown = (RetryScheduled(unsaid.number, 0.0, RESTARTED),)
+        if opened is not None and unsaid.number > opened.attempts:
+            made = AttemptMade(
+                session.turn, unsaid.number, unsaid.model, unsaid.usage, error=RESTARTED
+            )
+            facts = RecordFacts((made,), session.turn, session.epoch)
+            await states.dispatch(facts, run=(session.turn, session.unwritten(shown)))
+            session.publish(shown)
+            session.written(session.last)
+
+    # Ending.
+
+    async def _end(
+        self,
+        states: StateManager,
+        turn: TurnId,
+        outcome: TurnOutcome,
+        adopted: TurnRecord | None = None,
+    ) -> None:
         """End the turn, which is this process's from now on, unless it has ended."""
         for tries_left in reversed(range(TRIES)):
-            session = await self._sessions.own(turn)
+            if adopted is not None and not self._sessions.is_running(turn):
+                session, rows = await self._sessions.adopt(adopted)
+            else:
+                session = await self._sessions.own(turn)
+                rows = await self._store.read_run(self._scope, turn)
             opened = (await states.refresh()).turn
             if opened is None or opened.id != turn:
                 return
             try:
-                await self._close(states, session, outcome)
+                await self._close(states, session, rows, outcome)
             except StaleWriter:
                 if not tries_left:
                     raise
                 # Rows have been written that this session does not know of.
+                adopted = None
                 self._sessions.streams.forget(turn)
             else:
                 return
 
     async def _close(
-        self, states: StateManager, session: StreamSession, outcome: TurnOutcome
+        self,
+        states: StateManager,
+        session: StreamSession,
+        rows: Sequence[RunRow],
+        outcome: TurnOutcome,
     ) -> None:
         turn = session.turn
         staged: tuple[StreamEvent, ...] = ()
@@ -113,16 +201,16 @@ class TurnEnder:
         else:
             staged = (TurnInterrupted(turn),)
         why = STOPPED if outcome is TurnOutcome.CANCELLED else PROGRAM_STOPPED
-        action = EndTurn(turn, outcome, why, await self._unsaid(states.state, session))
-        rows = session.unwritten(staged)
-        await states.dispatch(action, run=(turn, rows) if rows else None)
+        unsaid = self._unsaid(states.state, (*rows, *session.unwritten()))
+        action = EndTurn(turn, outcome, why, unsaid)
+        unwritten = session.unwritten(staged)
+        await states.dispatch(action, run=(turn, unwritten) if unwritten else None)
         session.publish(staged)
         session.written(session.last)
 
-    async def _unsaid(self, state: ConversationState, session: StreamSession) -> Unsaid | None:
+    def _unsaid(self, state: ConversationState, rows: Sequence[RunRow]) -> Unsaid | None:
         """The attempt that clients have seen and the log does not know to have ended."""
-        rows = await self._store.read_run(self._scope, session.turn)
-        found = unfinished_attempt((*rows, *session.unwritten()))
+        found = unfinished_attempt(rows)
         if found is None:
             return None
         usage = self._window.estimated_usage(state, (Text(found.text),) if found.text else ())

@@ -292,12 +292,14 @@ class ConversationManager:
         return await self._runner.read_blob(BlobId(blob))
 
     async def recover(self) -> int:
-        """End open turns whose process died. `palaver.open` calls it. Returns how many."""
+        """Decide about open turns whose process died: `turn.on_restart` says whether they are ended
+        or run on. `palaver.open` calls it. Returns how many."""
         return await self._runner.ending.recover()
 
-    async def aclose(self) -> None:
-        """Cancel running turns, keep what they said, and close the store if it is one's own."""
-        await self._runner.aclose()
+    async def aclose(self, *, drain_s: float = 0.0) -> None:
+        """Accept nothing more, give running turns `drain_s` seconds to end by themselves, cancel
+        the others, keep what they said, and close the store if it is one's own."""
+        await self._runner.aclose(drain_s=drain_s)
         if self._owns_store:
             await self._store.close()
 

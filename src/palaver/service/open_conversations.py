@@ -11,6 +11,10 @@ from weakref import WeakValueDictionary
 from palaver.domain.ids import ConversationId
 from palaver.service.state import StateManager
 
+LOOKS = 64
+"""Conversations that are looked at for one that is opened: where a thousand turns run at once, none
+of them can be let go of, and each look would be at all of them."""
+
 
 class OpenConversations:
     """The `StateManager`s of one `ConversationManager`, at most `limit` idle ones with their
@@ -47,17 +51,18 @@ class OpenConversations:
         return [states for states in self._held.values() if not states.is_resting]
 
     def _let_go(self, *, but: StateManager) -> None:
-        going: list[StateManager] = []
-        number, weight = len(self._awake), self._weight
-        for states, own_weight in self._awake.values():
-            if number <= self._limit and weight <= self._limit_bytes:
-                break
-            if states is not but and states.is_idle:
-                going.append(states)
-                number, weight = number - 1, weight - own_weight
-        for states in going:
-            self._count_out(states.id)
-            states.rest()
+        for _ in range(LOOKS):
+            if len(self._awake) <= self._limit and self._weight <= self._limit_bytes:
+                return
+            states, _ = next(iter(self._awake.values()))
+            if states is but:
+                return
+            if states.is_idle:
+                self._count_out(states.id)
+                states.rest()
+            else:
+                self._awake.move_to_end(states.id)
+        self._awake.move_to_end(but.id)
 
     def _count_out(self, conversation: ConversationId) -> None:
         _, weight = self._awake.pop(conversation, (None, 0))

@@ -7,7 +7,7 @@ process that had it before finds out: by a refused row, by a look at the epoch, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -100,6 +100,15 @@ class TurnSessions:
         start = rows[-1].last if rows else 0
         made = self._made(record.conversation, turn, epoch=record.epoch, start=start)
         return self.streams.keep(made)
+
+    async def adopt(self, record: TurnRecord) -> tuple[StreamSession, Sequence[RunRow]]:
+        """The session of a turn that was left by a dead process and is this one's since `record`,
+        with what its run log holds."""
+        self.streams.forget(record.id)
+        rows = await self._read_run(record.id, 0)
+        start = rows[-1].last if rows else 0
+        made = self._made(record.conversation, record.id, epoch=record.epoch, start=start)
+        return self.streams.keep(made), rows
 
     async def hand_over(self, session: StreamSession) -> None:
         """Let the readers of a session go on in the run log: the turn is another process's."""

@@ -1,6 +1,8 @@
 """Running turns: the engine's ports filled in, its driver started."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from palaver import log
@@ -89,8 +91,16 @@ class TurnRunner:
         self.preparations = Preparations(self.compactions, self.window, states)
         self._shrinker = TurnShrinker(self.window, self.compactions, self.preparations)
         self.ending = TurnEnder(
-            store=store, scope=scope, sessions=self.sessions, window=self.window, load=load
+            store=store,
+            scope=scope,
+            sessions=self.sessions,
+            window=self.window,
+            load=load,
+            check_ready=self.check_ready,
+            run_on=self._run_on_restarted,
+            on_restart=settings.turn.on_restart,
         )
+        self._restarting = asyncio.Semaphore(settings.turn.resume_parallel)
         self._closed = False
 
     @property
@@ -119,16 +129,31 @@ class TurnRunner:
         """Continue a turn behind its suspension."""
         self._start(states, session, question)
 
-    async def aclose(self) -> None:
-        """Begin nothing more, cancel what runs and wait for it."""
+    def _run_on_restarted(
+        self, states: StateManager, session: StreamSession, question: MessageId
+    ) -> None:
+        self._start(states, session, question, room=self._restarting)
+
+    async def aclose(self, *, drain_s: float = 0.0) -> None:
+        """Begin nothing more; what runs has `drain_s` seconds to end, and is cancelled then."""
         self._closed = True
         await self.sessions.all_begun()
+        await self.streams.drain(drain_s)
         await self.streams.aclose()
         await self.preparations.aclose()
 
     # Filling in the ports.
 
-    def _start(self, states: StateManager, session: StreamSession, question: MessageId) -> None:
+    def _start(
+        self,
+        states: StateManager,
+        session: StreamSession,
+        question: MessageId,
+        *,
+        room: asyncio.Semaphore | None = None,
+    ) -> None:
+        """`room`: the turn waits for its place there, unless it is cancelled."""
+        stopped = asyncio.Event()
         driver = TurnDriver(
             states,
             self._store,
@@ -138,10 +163,17 @@ class TurnRunner:
             moved=self.sessions.hand_over,
         )
         ports = self._ports(states, driver.show)
-        session.on_cancel(lambda: ports.inbox.put(Stop()))
-        self.streams.start(
-            session, lambda s: self._drive(states, driver, run_turn(ports, s.turn, question))
-        )
+
+        def stop() -> None:
+            ports.inbox.put(Stop())
+            stopped.set()
+
+        async def drive(running: StreamSession) -> None:
+            async with _place(room, stopped):
+                await self._drive(states, driver, run_turn(ports, running.turn, question))
+
+        session.on_cancel(stop)
+        self.streams.start(session, drive)
 
     async def _drive(
         self, states: StateManager, driver: TurnDriver, turn: AsyncIterator[Emission]
@@ -231,3 +263,20 @@ class TurnRunner:
     async def read_blob(self, blob: BlobId) -> bytes:
         """All bytes of a blob. Raises NotFound."""
         return b"".join([piece async for piece in self._blobs.get(self._scope, blob)])
+
+
+@asynccontextmanager
+async def _place(room: asyncio.Semaphore | None, stopped: asyncio.Event) -> AsyncIterator[None]:
+    """Wait for a place in `room`, or until `stopped`: what is to end at once needs none."""
+    if room is None:
+        yield
+        return
+    waiting = asyncio.ensure_future(room.acquire())
+    stopping = asyncio.ensure_future(stopped.wait())
+    try:
+        await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        yield
+    finally:
+        stopping.cancel()
+        if not waiting.cancel() and not waiting.cancelled():
+            room.release()

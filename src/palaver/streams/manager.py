@@ -96,6 +96,12 @@ class StreamManager:
         if task is not None:
             await asyncio.wait([task])
 
+    async def drain(self, seconds: float) -> None:
+        """Return when no turn runs any more, or after `seconds`."""
+        tasks = list(self._tasks.values())
+        if tasks and seconds > 0:
+            await asyncio.wait(tasks, timeout=seconds)
+
     async def aclose(self, *, grace_s: float = 5.0) -> None:
         """Cancel every running turn as a person would; after `grace_s` seconds stop waiting.
 

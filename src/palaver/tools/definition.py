@@ -84,7 +84,8 @@ class ExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     keep: Keep
     idempotency_key: str = ""
-    """The same for every try of this call, also after a restart."""
+    """The same for every try of this call, and for the same call of the same step when its message
+    is made anew: after a restart, or a stream that broke. About 50 characters."""
 
 
 class ToolOutput(msgspec.Struct, frozen=True):
