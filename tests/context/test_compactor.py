@@ -249,6 +249,18 @@ async def test_names_are_kept() -> None:
     assert "HAT136, mia_li_3668 [m5]" in result.summary_message.text
 
 
+async def test_names_that_are_gone_are_recorded() -> None:
+    """The loss record lists the names that the window no longer holds, and no others."""
+    asked = task(list(work(30, words=8)), 0.1)
+    result = await compacted(asked)
+    window = " ".join(str(message.content) for message in result.compacted_messages)
+    assert result.loss.identifiers
+    assert result.loss.identifiers_lost >= len(result.loss.identifiers)
+    assert not [name for name in result.loss.identifiers if name in window]
+    everything = " ".join(str(message.content) for message in asked.messages)
+    assert all(name in everything for name in result.loss.identifiers)
+
+
 async def test_a_second_compaction_goes_on_from_the_first() -> None:
     """The writer sees the record so far and the originals since; constraints stay verbatim."""
     messages = talk(16, extra="Never run part3.py.")

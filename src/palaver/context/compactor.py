@@ -30,7 +30,7 @@ from palaver.context.compaction_result import (
 )
 from palaver.context.draft import Draft, Task
 from palaver.context.extractive_material import Material
-from palaver.context.facts import critical_facts, survivors
+from palaver.context.facts import critical_facts, held, lost_names, survivors
 from palaver.context.groups import Group, GroupKind
 from palaver.context.head import Head, choose_head, covered, with_summary
 from palaver.context.offline_window import window
@@ -58,6 +58,7 @@ _NAMES_SHARE = 0.5
 """Of the summary's length: what names may take behind it, where there is room."""
 _STUB_ROOM = 0.35
 """Of old results, that their stubs must have room for: a summary says more than less does."""
+_LISTED_NAMES = 50
 OFFLINE = "offline"
 """The strategy of a compaction that no model had a part in."""
 
@@ -328,8 +329,13 @@ class _Work:
         return f"it lost {len(lost)} critical facts" if lost else ""
 
     def _with_facts(self, draft: Draft) -> Draft:
-        held = window_messages(draft, self._task.messages)
-        return msgspec.structs.replace(draft, facts=survivors(self._facts, draft, held))
+        """`draft` with what it keeps and what it loses."""
+        left = held(draft, window_messages(draft, self._task.messages))
+        names = lost_names(self._analysis, left)
+        loss = msgspec.structs.replace(
+            draft.loss, identifiers=names[:_LISTED_NAMES], identifiers_lost=len(names)
+        )
+        return msgspec.structs.replace(draft, facts=survivors(self._facts, left), loss=loss)
 
     def _result(
         self,

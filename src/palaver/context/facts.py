@@ -36,30 +36,52 @@ def critical_facts(
     return tuple(facts)
 
 
-def survivors(
-    facts: Sequence[CriticalFact], draft: Draft, held: Sequence[Message]
-) -> tuple[CriticalFact, ...]:
-    """`facts`, each with whether it is in the window `held` that `draft` makes: its message is
-    there as it was, or its words are. Of a failed call a stub is enough, which says that it failed.
-    """
+class Held(msgspec.Struct, frozen=True):
+    """What a window that a draft makes still holds."""
+
+    text: str
+    """Of all its messages."""
+    replaced: frozenset[int]
+    """Positions of messages that something else stands for."""
+    stubbed: frozenset[int]
+    """Of these the results that became stubs."""
+
+
+def held(draft: Draft, window: Sequence[Message]) -> Held:
+    """What `window`, which `draft` makes, holds."""
     replaced: set[int] = set()
-    stubs: set[int] = set()
+    stubbed: set[int] = set()
     for item in draft.items:
         if isinstance(item, Written):
             places = {at for span in item.covers for at in range(span.start, span.stop)}
             replaced |= places
-            stubs |= places if item.message.role is Role.TOOL else set()
-    if not replaced:
-        return tuple(facts)
-    text = _plain("\n".join(said_in(message) for message in held))
+            stubbed |= places if item.message.role is Role.TOOL else set()
+    text = _plain("\n".join(said_in(message) for message in window)) if replaced else ""
+    return Held(text, frozenset(replaced), frozenset(stubbed))
+
+
+def survivors(facts: Sequence[CriticalFact], left: Held) -> tuple[CriticalFact, ...]:
+    """`facts`, each with whether it survives: its message is there as it was, or its words are. Of
+    a failed call a stub is enough, which says that it failed."""
 
     def survives(fact: CriticalFact) -> bool:
-        if fact.kind == "unresolved_error" and fact.position in stubs:
+        if fact.kind == "unresolved_error" and fact.position in left.stubbed:
             return True
-        return fact.position not in replaced or _plain(fact.text) in text
+        return fact.position not in left.replaced or _plain(fact.text) in left.text
 
     return tuple(
         fact if survives(fact) else msgspec.structs.replace(fact, survives=False) for fact in facts
+    )
+
+
+def lost_names(analysis: ConversationAnalysis, left: Held) -> tuple[str, ...]:
+    """The identifiers that the window no longer holds, the likeliest to be needed first."""
+    if not left.replaced:
+        return ()
+    return tuple(
+        known.text
+        for known in analysis.identifiers
+        if known.is_likely and known.last in left.replaced and known.text not in left.text
     )
 
 

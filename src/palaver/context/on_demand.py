@@ -5,13 +5,13 @@ comes costs nothing here. An analysis keeps the path that it speaks of, and may 
 from another thread.
 """
 
-from collections.abc import Iterable
 from threading import Lock
+from typing import TypeVar
 
 from palaver.context.analysis import TopicStretch
 from palaver.context.identifiers import decoded, scalars, written
 from palaver.context.names import Identifier, IdentifierLedger
-from palaver.context.topics import Topic, TopicTracker
+from palaver.context.topics import TopicTracker
 from palaver.domain.history import History
 from palaver.domain.messages import Message, Role
 
@@ -24,53 +24,73 @@ class OnDemand:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._restart()
-
-    def _restart(self) -> None:
-        self._path: History[Message] = History()
-        self._tracker = TopicTracker()
-        self._names = IdentifierLedger()
-        self._spoken: list[int] = []
-        """Position of each utterance."""
+        self._topics = _Topics()
+        self._names = _Names()
 
     def topics(self, path: History[Message]) -> tuple[TopicStretch, ...]:
         """The topics of `path`."""
         with self._lock:
-            self._follow(path)
-            return self._stretches(self._tracker.topics(), len(path))
+            self._topics = _followed(self._topics, path)
+            return self._topics.stretches()
 
     def identifiers(self, path: History[Message]) -> tuple[Identifier, ...]:
         """The identifiers of `path`, the likeliest to be needed again first."""
         with self._lock:
-            self._follow(path)
-            return self._names.ranked()
+            self._names = _followed(self._names, path)
+            return self._names.ledger.ranked()
 
-    def _follow(self, path: History[Message]) -> None:
-        known = self._path
-        if known and known[-1].role is Role.TOOL and not path.starts_with(known):
-            # It may have more results now; what it said before is noted only once.
-            known = known.first(len(known) - 1)
-        if not path.starts_with(known):
-            self._restart()
-            known = self._path
-        for position, message in enumerate(path.since(len(known)), len(known)):
-            said = _said(message)
-            if said:
-                self._tracker.add((message.role, said))
-                self._spoken.append(position)
-            self._names.add(message, position)
-        self._path = path
 
-    def _stretches(self, topics: Iterable[Topic], length: int) -> tuple[TopicStretch, ...]:
+class _Topics:
+    def __init__(self) -> None:
+        self.path: History[Message] = History()
+        self._tracker = TopicTracker()
+        self._spoken: list[int] = []
+        """Position of each utterance."""
+
+    def add(self, message: Message, position: int) -> None:
+        said = _said(message)
+        if said:
+            self._tracker.add((message.role, said))
+            self._spoken.append(position)
+
+    def stretches(self) -> tuple[TopicStretch, ...]:
         found: list[TopicStretch] = []
-        for topic in topics:
+        for topic in self._tracker.topics():
             # What tools returned before the first word of the next topic belongs to this one.
+            behind = topic.last + 1
             start = self._spoken[topic.first] if found else 0
-            stop = self._spoken[topic.last + 1] if topic.last + 1 < len(self._spoken) else length
+            stop = self._spoken[behind] if behind < len(self._spoken) else len(self.path)
             found.append(
                 TopicStretch(start, stop, topic.label, topic.thread, topic.resumes, topic.open)
             )
         return tuple(found)
+
+
+class _Names:
+    def __init__(self) -> None:
+        self.path: History[Message] = History()
+        self.ledger = IdentifierLedger()
+
+    def add(self, message: Message, position: int) -> None:
+        self.ledger.add(message, position)
+
+
+Follower = TypeVar("Follower", _Topics, _Names)
+
+
+def _followed(follower: Follower, path: History[Message]) -> Follower:
+    """`follower` at the end of `path`, or a new one where it was on another branch."""
+    known = follower.path
+    if known and known[-1].role is Role.TOOL and not path.starts_with(known):
+        # It may have more results now; what it said before is noted only once.
+        known = known.first(len(known) - 1)
+    if not path.starts_with(known):
+        follower = type(follower)()
+        known = follower.path
+    for position, message in enumerate(path.since(len(known)), len(known)):
+        follower.add(message, position)
+    follower.path = path
+    return follower
 
 
 class OfPath:
