@@ -77,4 +77,4 @@ def test_many_conversations() -> None:
     for i in range(200):
         state = ConversationState(ConversationId(f"c{i}")).with_message(Message.user("x" * i))
         first = manager.measure(state, Bounds(1_000))
-        assert manager.measure(state, Bounds(1_000, name="openai:gpt-4o")).used == first.used
+        assert manager.measure(state, Bounds(1_000, name="openai:gpt-4o")).used <= first.used

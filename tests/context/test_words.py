@@ -1,8 +1,7 @@
 """Words and sentences: every script gives words that two texts on one matter share."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palaver.context.words import is_spaceless, sentences, words
 

@@ -28,6 +28,9 @@ from palaver.domain.state import Anchor, ConversationState
 
 _LEARNING = 0.3
 _FACTORS = (0.5, 2.0)
+_PRIORS = {"anthropic": 1.1}
+"""By provider, until its reports have taught something. Over 174 stretches of a long session with
+claude-sonnet-4-5 its counts were 1.07 times our estimates in all, 1.11 times in the median."""
 _LEARN_FROM = 200
 """Tokens. Below, overheads that nobody documents drown what could be learned."""
 
@@ -44,21 +47,25 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Calibration:
-    """For each model the factor from our estimates to its counts, within 0.5 to 2, smoothed."""
+    """For each model the factor from our estimates to its counts, smoothed. Reports beyond 0.5 to 2
+    teach nothing."""
 
     def __init__(self) -> None:
         self._factors: dict[str, float] = {}
 
     def factor(self, model: str) -> float:
-        """1.0 until something was learned."""
-        return self._factors.get(model, 1.0)
+        """What is known of the provider, until something was learned."""
+        known = self._factors.get(model)
+        return _PRIORS.get(model.partition(":")[0], 1.0) if known is None else known
 
     def learn(self, model: str, *, estimated: int, reported: int) -> None:
         """Move the factor towards what this report says; small reports teach nothing."""
         if estimated < _LEARN_FROM or reported < _LEARN_FROM:
             return
         low, high = _FACTORS
-        seen = min(high, max(low, reported / estimated))
+        seen = reported / estimated
+        if not low <= seen <= high:
+            return  # something is in this count that we do not see
         before = self._factors.get(model)
         self._factors[model] = seen if before is None else before + _LEARNING * (seen - before)
 
@@ -137,12 +144,15 @@ class TokenLedger:
     def _learn(self, state: ConversationState, anchor: Anchor | None) -> None:
         if anchor is None or anchor == self._anchor:
             return
-        self._anchor = anchor
+        before, self._anchor = self._anchor, anchor
         if state.window[anchor.messages - 1].model != self.model:
             return  # another model counted
-        self._calibration.learn(
-            self.model, estimated=self._until(anchor.messages), reported=anchor.tokens
-        )
+        estimated, reported = self._until(anchor.messages), anchor.tokens
+        if before is not None and before.messages < anchor.messages:
+            # Of what came between two reports nothing is unknown, as overheads of the first are.
+            estimated -= self._until(before.messages)
+            reported -= before.tokens
+        self._calibration.learn(self.model, estimated=estimated, reported=reported)
 
     def _until(self, messages: int) -> int:
         return self._fixed.parts.total + (self._sums[messages - 1] if messages else 0)
