@@ -119,7 +119,7 @@ def go_on(chance: random.Random, task: Task) -> None:
     check(History(messages), compaction_of(later, draft))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1_600, deadline=None)
 @given(seeds)
 def test_any_history_any_target_any_counter(seed: int) -> None:
     """The window is valid, within its target, ordered, deterministic, and settles."""
@@ -134,7 +134,7 @@ def test_many_more_histories(seed: int) -> None:
     assert_compacts(seed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(seeds)
 def test_clearing_parts_no_call_from_its_result(seed: int) -> None:
     """Tier 1 alone: valid, smaller by a tenth of the target, no message lost."""

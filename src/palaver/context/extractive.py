@@ -63,7 +63,7 @@ class Weights(msgspec.Struct, frozen=True):
 WEIGHTS = Weights()
 
 
-def weigh(features: Features, *, last: int) -> list[float]:
+def weigh(features: Features, *, last: int, weights: Weights = WEIGHTS) -> list[float]:
     """For each feature what it weighs; `last` is the newest position."""
     total = math.log(max(2, sum(features.seen)))
     rarity = [max(0.0, total - math.log(n)) if n else 0.0 for n in features.seen]
@@ -74,7 +74,7 @@ def weigh(features: Features, *, last: int) -> list[float]:
     for number, mention in features.mentions.items():
         is_shaped = shape(mention.text) in features.argument_shapes
         weighed[number] = score(
-            mention, last, WEIGHTS, is_key=related.holds(mention.key), is_shape=is_shaped
+            mention, last, weights, is_key=related.holds(mention.key), is_shape=is_shaped
         )
     return weighed
 

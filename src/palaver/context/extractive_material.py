@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from palaver.context.extractive import weigh
+from palaver.context.extractive import WEIGHTS, Weights, weigh
 from palaver.context.extractive_lines import Features, Line, Piece, Place, Reader
 from palaver.context.groups import GroupKind
 from palaver.context.identifiers import identifiers, texts
@@ -27,7 +27,7 @@ _QUOTED = re.compile(
 class Material:
     """The units' lines, made once; whoever chooses among them takes weights of its own."""
 
-    def __init__(self, units: Sequence[Unit]) -> None:
+    def __init__(self, units: Sequence[Unit], *, weights: Weights = WEIGHTS) -> None:
         self.features = Features()
         self._reader = Reader(self.features, typed=1.0 - users_share(units))
         self.lines: list[list[Line]] = []
@@ -39,7 +39,7 @@ class Material:
                 self.features.next_stretch()
                 spent = 0
         last = max((unit.entries[-1].position for unit in units), default=0)
-        self._weights = weigh(self.features, last=last)
+        self._weights = weigh(self.features, last=last, weights=weights)
 
     def weights(self, covered: Iterable[int]) -> list[float]:
         """What each feature weighs when the units `covered` stay in the window."""
@@ -54,6 +54,10 @@ class Material:
         for feature in said:
             weights[feature] *= self.features.again(feature)
         return weights
+
+    def weight(self, feature: int) -> float:
+        """What the feature weighs when nothing is covered."""
+        return self._weights[feature]
 
     def whole(self, unit: int, tokens: int, *, bonus: float) -> Line:
         """All of a unit as one piece: it is worth all that it says, and `bonus`."""

@@ -16,10 +16,11 @@ import msgspec
 
 from palaver.context.clip import clip_results
 from palaver.context.draft import Draft, Task
-from palaver.context.extractive import render, select
+from palaver.context.extractive import WEIGHTS, Weights, render, select
 from palaver.context.extractive_lines import Line, shortened
 from palaver.context.extractive_material import PREFACE, Material, users_share
 from palaver.context.groups import GroupKind
+from palaver.context.offline_loss import loss
 from palaver.context.offline_window import (
     Assembly,
     Entry,
@@ -29,7 +30,7 @@ from palaver.context.offline_window import (
     required,
     window,
 )
-from palaver.context.stubs import cleared, longest_within
+from palaver.context.stubs import by_line, cleared, longest_within
 from palaver.domain.compaction import LossRecord, Span, Tier
 from palaver.domain.errors import ContextWindowExceeded
 from palaver.domain.messages import Flag, Message, Role, StopReason, Text
@@ -38,16 +39,20 @@ _SHORT = 0.4
 """Of what is quoted; where there is room for less, sentences are in telegraphic style."""
 _ROOM = 0.35
 """Of what is cleared, that stubs must have room for: less would lose more than quoting does."""
-_TAIL_SHARE = 0.1
-"""Of the room: newest units that stay whole."""
-_LAST_SHARE = 0.4
+_TAIL_SHARE, _TAIL_LEAST, _TAIL_MOST = 1.2, 0.1, 0.6
+"""Of the room: newest units that are kept whole, by the share of the tokens that may stay and the
+share that is work with tools. Work goes on where it was; talk is remembered by what it said."""
+_LAST_SHARE = 0.3
 """Of the room: the newest unit alone."""
 _LEAST_CLIPPED = 0.3
 """Of a result; when less would be left of it, quoting its identifiers says more."""
+_USERS, _USERS_MORE, _USERS_MOST = 0.4, 0.2, 0.85
+"""Of the room, for messages of the user if all fit: at least, beyond the share of the tokens that
+may stay, and at most."""
+_SOME = 0.2
+"""Of the room, for those that say most, if not all fit."""
 _BONUS = 6.0
-_SOME = 0.25
-_USERS = 0.45
-_USERS_MORE = 0.25
+"""What a message of the user is worth beside its words, so that short ones are not forgotten."""
 _SHORTEST_EXTRACT = 150
 """Tokens; what is less waits for the next gap, because each extract has its own first line."""
 _SUMMARY_SHARE = 0.4
@@ -60,17 +65,18 @@ class _Fate(IntEnum):
     CLIPPED = 2
 
 
-def compact(task: Task) -> Draft:
+def compact(task: Task, *, weights: Weights = WEIGHTS) -> Draft:
     """The window within `task.target`. A window that fits already is returned as it is.
 
     Equal tasks give equal drafts, and the result of a draft is not changed by the same target
-    again. Raises ContextWindowExceeded when the parts that must stay do not fit; its hint names
-    the largest.
+    again. `weights` say what identifiers are worth. Raises ContextWindowExceeded when the parts
+    that must stay do not fit; its hint names the largest.
     """
     before = window(task)
     if before.tokens <= task.target:
-        return drafted(task, before, _unchanged(before), (), LossRecord())
-    material = Material(before.units)
+        earlier = LossRecord() if task.previous is None else task.previous.loss
+        return drafted(task, before, _unchanged(before), (), earlier)
+    material = Material(before.units, weights=weights)
     draft = cleared(task, before, material=material, room=_ROOM)
     if draft is not None and draft.tokens_after <= task.target:
         return draft
@@ -114,7 +120,7 @@ class _Extraction:
     def _keep_users(self, room: float) -> float:
         """Messages of the user stay word for word: all where they fit, else those that say most."""
         ratio = self._task.target / self._before.tokens
-        spend = room * min(0.85, max(_USERS, ratio + _USERS_MORE))
+        spend = room * min(_USERS_MOST, max(_USERS, ratio + _USERS_MORE))
         others = [
             n
             for n, unit in enumerate(self._units)
@@ -149,7 +155,9 @@ class _Extraction:
         return room
 
     def _keep_newest(self, room: float) -> None:
-        left = room * _TAIL_SHARE
+        used = sum(unit.tokens for unit in self._units if unit.kind is GroupKind.TOOLS)
+        share = self._task.target / self._before.tokens * used / self._before.tokens
+        left = room * min(_TAIL_MOST, max(_TAIL_LEAST, share * _TAIL_SHARE))
         for number in range(len(self._units) - 1, -1, -1):
             if self._fates[number]:
                 continue
@@ -206,9 +214,7 @@ class _Extraction:
         rendered: dict[tuple[int, int], str] = {}
 
         def build(length: int) -> Assembly:
-            places: dict[int, list[int]] = {}
-            for number, at in taken[:length]:
-                places.setdefault(number, []).append(at)
+            places = by_line(taken[:length])
             by_unit: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
             for number in sorted(places):
                 # Of a line always the same pieces come first, so their number names them.
@@ -220,15 +226,16 @@ class _Extraction:
                 self._units, self._fates, self._clipped, by_unit
             )
 
-        made = longest_within(build, len(taken), self._task.target)
-        if made is None:
+        found = longest_within(build, len(taken), self._task.target)
+        if found is None:
             raise self._irreducible()
+        made, length = found
         tiers = (Tier.EXTRACT, Tier.CLIP) if self._clipped else (Tier.EXTRACT,)
-        return drafted(self._task, self._before, made, tiers, self._loss(made))
-
-    def _loss(self, made: Assembly) -> LossRecord:
-        dropped = sum(1 for fate in self._fates if fate is not _Fate.KEPT)
-        return LossRecord(messages=dropped, tokens=self._before.tokens - made.tokens)
+        places = by_line(taken[:length])
+        quoted = [(line, places.get(n, ())) for n, line in enumerate(lines)]
+        whole = [n for n in kept if n not in self._clipped]
+        record = loss(self._task, self._before, made, self._material, whole, quoted)
+        return drafted(self._task, self._before, made, tiers, record)
 
     def _irreducible(self) -> ContextWindowExceeded:
         largest = max(self._required, key=lambda n: self._units[n].tokens, default=None)

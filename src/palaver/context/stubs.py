@@ -17,6 +17,7 @@ from palaver.context.extractive_material import CLEARED, Material
 from palaver.context.groups import GroupKind
 from palaver.context.handles import handle
 from palaver.context.identifiers import decoded, scalars
+from palaver.context.offline_loss import loss
 from palaver.context.offline_window import (
     Assembly,
     Entry,
@@ -72,12 +73,11 @@ def cleared(
         held = sum(_results(before.units[n]) for n in chosen if n not in stale)
         if task.target - bare.tokens < room * held:
             return None
-    made = _stubbed(task, before, chosen, stale, material, bare)
+    made, record = _stubbed(task, before, chosen, stale, material, bare)
     gain = before.tokens - made.tokens
     if gain < LEAST_GAIN * task.target or gain <= 0:
         return None
-    loss = LossRecord(messages=len(chosen), tokens=gain, results_cleared=len(chosen))
-    return drafted(task, before, made, (Tier.CLEAR,), loss)
+    return drafted(task, before, made, (Tier.CLEAR,), record)
 
 
 def superseded(units: Sequence[Unit]) -> dict[int, None]:
@@ -175,22 +175,23 @@ def _stubbed(
     stale: dict[int, None],
     material: Material,
     bare: Assembly,
-) -> Assembly:
+) -> tuple[Assembly, LossRecord]:
     fresh = [number for number in chosen if number not in stale]
-    kept = [number for number in range(len(before.units)) if number not in set(fresh)]
+    kept = [number for number in range(len(before.units)) if number not in set(chosen)]
     lines = [_answer(line) for n in fresh for line in material.lines[n] if line.call]
-    taken = select(
-        lines, material.features, material.weights(kept), (task.target - bare.tokens) * 1.3
-    )
+    weights = material.weights([n for n in range(len(before.units)) if n not in set(fresh)])
+    taken = select(lines, material.features, weights, (task.target - bare.tokens) * 1.3)
 
     def build(length: int) -> Assembly:
-        places: dict[int, list[int]] = {}
-        for number, at in taken[:length]:
-            places.setdefault(number, []).append(at)
-        texts = {key: render(lines[n], of) for n, of in places.items() if (key := lines[n].call)}
+        places = by_line(taken[:length]).items()
+        texts = {key: render(lines[n], of) for n, of in places if (key := lines[n].call)}
         return _assembled(task, before, chosen, texts)
 
-    return longest_within(build, len(taken), task.target) or bare
+    made, length = longest_within(build, len(taken), task.target) or (bare, 0)
+    places = by_line(taken[:length])
+    quoted = [(line, places.get(n, ())) for n, line in enumerate(lines)]
+    record = loss(task, before, made, material, kept, quoted, cleared=len(chosen))
+    return made, record
 
 
 def _answer(line: Line) -> Line:
@@ -237,16 +238,18 @@ def _stub_text(result: ToolResult, entry: Entry, texts: dict[tuple[int, str], st
     return f"{first} {status}\n{said}" if said else f"{first} {status}"
 
 
-def longest_within(build: Callable[[int], Assembly], length: int, target: int) -> Assembly | None:
-    """What `build` makes of the most pieces that stay within `target`, nearly as many as fit; None
-    when not even none do."""
+def longest_within(
+    build: Callable[[int], Assembly], length: int, target: int
+) -> tuple[Assembly, int] | None:
+    """What `build` makes of the most pieces that stay within `target`, nearly as many as fit, with
+    their number; None when not even none do."""
     low, high = 0, length
-    best: Assembly | None = None
+    best: tuple[Assembly, int] | None = None
     guess, floor, ceiling = high, 0.0, 0.0
     while low <= high:
         made = build(guess)
         if made.tokens <= target:
-            best, low, floor = made, guess + 1, float(made.tokens)
+            best, low, floor = (made, guess), guess + 1, float(made.tokens)
             if made.tokens >= target * _CLOSE:
                 break
         else:
@@ -256,3 +259,11 @@ def longest_within(build: Callable[[int], Assembly], length: int, target: int) -
         share = (target * _AIM - floor) / span if span > 0 and best is not None else 0.5
         guess = low + int((high - low) * min(0.9, max(0.1, share)))
     return best
+
+
+def by_line(taken: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
+    """The places of pieces by the number of their line."""
+    places: dict[int, list[int]] = {}
+    for number, at in taken:
+        places.setdefault(number, []).append(at)
+    return places
