@@ -28,16 +28,15 @@ class Appendix(msgspec.Struct, frozen=True):
     messages: Sequence[Message]
     positions: Collection[int]
 
-    def to(self, summary: str, *, room: int) -> Lined:
-        """The lines that `summary` needs. Names are added while there are tokens in `room`; what
-        must not be lost is added whether there are or not."""
-        said = Lined("", ())
-        for heading, lines in (
-            ("## In the user's words", self._statements(summary)),
-            ("## Errors not yet resolved", self._errors(summary)),
-        ):
-            said += _section(heading, list(lines))
-        return said + _section("## Names", list(self._names(f"{summary}\n{said.text}", said, room)))
+    def needed(self, summary: str) -> Lined:
+        """What `summary` must not go without."""
+        return _section("## In the user's words", list(self._statements(summary))) + _section(
+            "## Errors not yet resolved", list(self._errors())
+        )
+
+    def names(self, before: str, *, room: int) -> Lined:
+        """The names that are likely to be needed and are not in `before`, in `room` tokens."""
+        return _section("## Names", list(self._names(before, room)))
 
     def _statements(self, summary: str) -> Iterator[tuple[str, int]]:
         newest: dict[str, CriticalFact] = {}
@@ -50,13 +49,13 @@ class Appendix(msgspec.Struct, frozen=True):
             if fact.kind in _VERBATIM or text not in summary:
                 yield f"- {fact.kind.capitalize()}: “{text}”", fact.position
 
-    def _errors(self, summary: str) -> Iterator[tuple[str, int]]:
+    def _errors(self) -> Iterator[tuple[str, int]]:
         for use in self.analysis.critical.unresolved_errors:
             if use.answered is not None and use.answered in self.positions:
                 yield f"- {error_line(use, self.messages)}", use.answered
 
-    def _names(self, before: str, said: Lined, room: int) -> Iterator[tuple[str, int]]:
-        left = room - text_tokens(said.text)
+    def _names(self, before: str, room: int) -> Iterator[tuple[str, int]]:
+        left = room - _LINE_TOKENS
         by_position: dict[int, list[str]] = {}
         for known in self.analysis.identifiers:
             name, position = known.text, known.last
@@ -70,12 +69,18 @@ class Appendix(msgspec.Struct, frozen=True):
             yield f"- {', '.join(by_position[position])}", position
 
 
-def quoted_tokens(analysis: ConversationAnalysis) -> dict[int, int]:
+def quoted_tokens(analysis: ConversationAnalysis, messages: Sequence[Message]) -> dict[int, int]:
     """By position the tokens of what is quoted of it behind a summary."""
+    critical = analysis.critical
+    quoted = [(fact.position, fact.text) for fact in critical.statements]
+    quoted += [
+        (use.answered, error_line(use, messages))
+        for use in critical.unresolved_errors
+        if use.answered is not None
+    ]
     found: dict[int, int] = {}
-    for fact in analysis.critical.statements:
-        size = text_tokens(fact.text) + _LINE_TOKENS
-        found[fact.position] = found.get(fact.position, 0) + size
+    for position, text in quoted:
+        found[position] = found.get(position, 0) + text_tokens(text) + _LINE_TOKENS
     return found
 
 

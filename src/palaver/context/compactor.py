@@ -205,7 +205,7 @@ class _Work:
             task,
             seen,
             allowance=round(self._allowance() * (1 + _NAMES_SHARE)),
-            quoted=quoted_tokens(self._analysis),
+            quoted=quoted_tokens(self._analysis, task.messages),
             boundaries=[topic.start for topic in self._analysis.topics],
         )
         if head is None:
@@ -286,21 +286,30 @@ class _Work:
         if not outcome.text:
             self._attempts.append(Attempt(Tier.SUMMARY, outcome.because))
             return None
-        messages, stop = self._task.messages, head.stop
-        written = Sources(messages, stop).checked(outcome.text)
-        gone = frozenset(at for u in head.gone for s in covered(u) for at in range(s.start, s.stop))
-        appendix = Appendix(self._analysis, messages, gone)
-        added = appendix.to(written.text, room=round(self._allowance() * _NAMES_SHARE))
-        text = Lined(SUMMARY_PREFACE, ((),)) + written + added
-        summary = Message(Role.USER, (Text(text.text),), flags=(Flag.SYNTHETIC,))
-        name = self._strategy.strategy.name
-        draft = with_summary(head, self._task, summary, text.sources, name)
-        draft = self._with_facts(self._accounted(draft))
+        draft = self._with_facts(self._accounted(self._laid_out(head, outcome.text)))
         wrong = self._unacceptable(draft)
         if wrong:
             self._attempts.append(Attempt(Tier.SUMMARY, wrong))
             return None
         return draft
+
+    def _laid_out(self, head: Head, text: str) -> Draft:
+        """The window with `text`, what code adds to it, and names as far as there is room."""
+        messages, target = self._task.messages, self._task.target
+        gone = frozenset(at for u in head.gone for s in covered(u) for at in range(s.start, s.stop))
+        appendix = Appendix(self._analysis, messages, gone)
+        written = Sources(messages, head.stop).checked(text)
+        said = Lined(SUMMARY_PREFACE, ((),)) + written + appendix.needed(written.text)
+        bare = self._drafted(head, said)
+        room = min(round(self._allowance() * _NAMES_SHARE), target - bare.tokens_after)
+        names = appendix.names(said.text, room=room)
+        full = self._drafted(head, said + names) if names.text else bare
+        # Counters differ: the room was reckoned by ours, the target is in theirs.
+        return full if full.tokens_after <= target else bare
+
+    def _drafted(self, head: Head, said: Lined) -> Draft:
+        summary = Message(Role.USER, (Text(said.text),), flags=(Flag.SYNTHETIC,))
+        return with_summary(head, self._task, summary, said.sources, self._strategy.strategy.name)
 
     def _accounted(self, draft: Draft) -> Draft:
         """`draft` measured against the window as it was before results were cleared."""
