@@ -22,7 +22,7 @@ from bench.processes import Failed, FakeProvider
 from bench.report import Result
 from bench.wire import APIS
 
-MEASURES = ("deltas", "tools", "turns", "concurrency", "startup", "store")
+MEASURES = ("deltas", "tools", "turns", "concurrency", "startup", "store", "segmentation")
 LOOPS = ("asyncio", "uvloop")
 PACKAGES = (
     "palaver", "aiohttp", "orjson", "msgspec", "apsw", "uvloop",

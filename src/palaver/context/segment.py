@@ -18,6 +18,7 @@ the reference data of the field (TIAGE, DialSeg711); who counts it adds it at th
 from bisect import bisect_left
 from collections.abc import Iterable
 from math import log
+from operator import mul
 
 from palaver.context.segment_features import (
     AHEAD,
@@ -41,6 +42,7 @@ _MOST_WORDS, _MOST_SAID = 500, 400
 # Where many turns carry nothing ("mm-hmm"), people talk rather than write: turns are fragments and
 # their manner says nothing of topics, which last for hundreds of turns. There only words count.
 _FRAGMENTED = (0.15, 0.3)  # share of turns without content: from here on, and entirely
+_TALK_WORDS = 1500  # talk on one matter uses more words than a topic of messages
 _TALK_PRICE = 25.0  # in logarithms of probability, before COHESION
 _TALK_OPENS = 6  # content words of a turn that may open a topic of talk
 
@@ -130,7 +132,7 @@ class _Size:
 
     def add(self, one: Traits) -> None:
         """`one` has been said."""
-        if len(self._words) < _MOST_WORDS:
+        if len(self._words) < _TALK_WORDS:
             self._words |= one.stems
         self._said += min(len(one.stems), _COUNTED)
         self._turns += 1
@@ -139,7 +141,8 @@ class _Size:
     @property
     def vocabulary(self) -> int:
         """How many different words there are, within bounds; at least 1."""
-        return max(1, min(self._foreseen(len(self._words)), _MOST_WORDS))
+        most = _MOST_WORDS + self._talk() * (_TALK_WORDS - _MOST_WORDS)
+        return max(1, min(self._foreseen(len(self._words)), round(most)))
 
     def price(self, before: list[Traits], after: list[Traits], index: int) -> float:
         """What a boundary before `after[0]` adds to the score; mostly negative."""
@@ -151,7 +154,7 @@ class _Size:
             price *= 4
         if talk < 1:
             found = features(before, after, index)
-            manner = sum(weight * value for weight, value in zip(_WEIGHTS, found, strict=True))
+            manner = sum(map(mul, _WEIGHTS, found))
             said = max(2, min(self._foreseen(self._said), _MOST_SAID))
             price += (1 - talk) * (BIAS + manner + WORDS_SAID * log(said))
         return price

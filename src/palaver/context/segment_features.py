@@ -9,6 +9,7 @@ of the conversation. The features are the same numbers that the weights were fit
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import log1p, sqrt
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ def traits(utterance: Utterance) -> Traits:
     return Traits(utterance.speaker, tuple(found), frozenset(stems), len(found), cues(text, found))
 
 
+@lru_cache(8192)  # a conversation uses few words, and the same ones
 def stem(word: str) -> str:
     """A crude stem: English endings off, then the first six letters. Enough for "cat" to meet
     "cats", and for the cases of an inflected language to meet each other.

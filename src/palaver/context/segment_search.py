@@ -106,6 +106,8 @@ class Search:
             total = self._said - said + vocabulary
             gained = lgamma(total) - lgamma(total + size)
             for places in known:
+                if places[-1] < start:
+                    continue
                 count = len(places) - bisect_left(places, start)
                 gained += _LOG[count] if count < len(_LOG) else log(count + 1)
             extended.append(_Hypothesis(score + weight * gained, start, said, last))

@@ -6,7 +6,7 @@ the conversation goes on (`TopicTracker`); what is closed is folded into counts,
 work nor memory for an utterance grows with the history.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -109,8 +109,19 @@ class _Stretch:
         self.count = 0
         self.tokens = 0
         self.terms = Terms()
+        self._named: tuple[int, list[str], str] | None = None
+
+    def names(self, rare: Mapping[str, float], topics: int) -> tuple[list[str], str]:
+        """Its best terms and its label among so many `topics`. What tells it from the others
+        settles soon: they are looked for again when it has grown, or the topics are twice as many.
+        """
+        if self._named is None or topics >= 2 * self._named[0]:
+            best = best_terms(self.terms, rare)
+            self._named = topics, best, label(self.terms, best)
+        return self._named[1:]
 
     def add(self, read: Traits, text: str, tokens: int) -> None:
+        self._named = None
         self.terms.add(read.found, text)
         self.count += 1
         self.tokens += tokens
@@ -127,13 +138,13 @@ def _map(stretches: list[_Stretch], closed: int) -> tuple[Topic, ...]:
     threads = Threads(rare)
     topics = []
     for number, stretch in enumerate(stretches):
-        best = best_terms(stretch.terms, rare)
+        best, named = stretch.names(rare, len(stretches))
         thread, resumes = threads.place(stretch.terms)
         topics.append(
             Topic(
                 first=stretch.first,
                 last=stretch.first + stretch.count - 1,
-                label=label(stretch.terms, best),
+                label=named,
                 terms=tuple(best),
                 tokens=stretch.tokens,
                 thread=thread,

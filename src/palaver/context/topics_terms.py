@@ -8,6 +8,7 @@ pair of characters and is grown to the longest piece of text that is said as oft
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import log, sqrt
 
 from palaver.context.segment_features import stem
@@ -62,6 +63,7 @@ def is_content(word: str) -> bool:
     return word > "\u3000" if len(word) == 1 else not (word.isdigit() and len(word) < 4)
 
 
+@lru_cache(8192)
 def is_code(word: str) -> bool:
     """Whether `word` looks like an identifier: digits among letters, or joined by underscores."""
     return len(word) >= 4 and _CODE.fullmatch(word) is not None
