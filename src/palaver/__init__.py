@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from palaver.context.compaction_result import CompactionResult as CompactionResult
     from palaver.context.compactor import ConversationCompactor as ConversationCompactor
     from palaver.context.strategy import CompactionStrategy as CompactionStrategy
+    from palaver.context.window import (
+        ContextWindow as ContextWindow,
+        ContextWindowManager as ContextWindowManager,
+    )
+    from palaver.domain.compaction import Compaction as Compaction
     from palaver.domain.errors import (
         ActionBlocked as ActionBlocked,
         CircuitBreakerOpenError as CircuitBreakerOpenError,
@@ -95,6 +100,7 @@ if TYPE_CHECKING:
         AnswerAgain as AnswerAgain,
         ChangeMetadata as ChangeMetadata,
         ChangePreferences as ChangePreferences,
+        CompactContext as CompactContext,
         DecideCall as DecideCall,
         EditMessage as EditMessage,
         MoveHead as MoveHead,
@@ -104,10 +110,15 @@ if TYPE_CHECKING:
         SetMetadata as SetMetadata,
         SetPreferences as SetPreferences,
         StateAction as StateAction,
+        UndoCompaction as UndoCompaction,
     )
     from palaver.service.branching import (
         Branch as Branch,
         StateDiff as StateDiff,
+    )
+    from palaver.service.compacting import (
+        CompactionReport as CompactionReport,
+        ContextReport as ContextReport,
     )
     from palaver.service.conversation import Conversation as Conversation
     from palaver.service.manager import ConversationManager as ConversationManager
@@ -174,6 +185,7 @@ _PLACES = {
         "AnswerAgain",
         "ChangeMetadata",
         "ChangePreferences",
+        "CompactContext",
         "DecideCall",
         "EditMessage",
         "MoveHead",
@@ -183,6 +195,7 @@ _PLACES = {
         "SetMetadata",
         "SetPreferences",
         "StateAction",
+        "UndoCompaction",
     ),
     "palaver.service.output": ("OutputInvalid",),
     "palaver.service.branching": ("Branch", "StateDiff"),
@@ -194,6 +207,9 @@ _PLACES = {
     "palaver.context.compaction_result": ("CompactionResult",),
     "palaver.context.compactor": ("ConversationCompactor",),
     "palaver.context.strategy": ("CompactionStrategy",),
+    "palaver.context.window": ("ContextWindow", "ContextWindowManager"),
+    "palaver.service.compacting": ("CompactionReport", "ContextReport"),
+    "palaver.domain.compaction": ("Compaction",),
     "palaver.domain.state": ("ConversationState",),
     "palaver.domain.messages": (
         "File",

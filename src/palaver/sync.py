@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from palaver import system, wiring
+from palaver.domain.compaction import Compaction
 from palaver.domain.errors import StoreError
 from palaver.domain.ids import TurnId
 from palaver.domain.messages import File, Image, Message
@@ -23,6 +24,7 @@ from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import SessionMetadata, UserPreferences
 from palaver.service.branching import Branch, StateDiff
+from palaver.service.compacting import CompactionReport, ContextReport
 from palaver.service.conversation import Conversation as AsyncConversation, OnBusy
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
@@ -218,6 +220,47 @@ class Conversation:
     def switch(self, message: str) -> None:
         """Go on with the branch that `message` lies on, at its end."""
         self._loop.run(self._wrapped.switch(message))
+
+    def compact(
+        self,
+        *,
+        strategy: str = "",
+        instructions: str = "",
+        by_model: bool = True,
+        preview: CompactionReport | None = None,
+    ) -> CompactionReport:
+        """Make the window smaller now; no message is lost."""
+        return self._loop.run(
+            self._wrapped.compact(
+                strategy=strategy, instructions=instructions, by_model=by_model, preview=preview
+            )
+        )
+
+    def preview_compaction(
+        self, *, strategy: str = "", instructions: str = "", by_model: bool = True
+    ) -> CompactionReport:
+        """What `compact` would do."""
+        return self._loop.run(
+            self._wrapped.preview_compaction(
+                strategy=strategy, instructions=instructions, by_model=by_model
+            )
+        )
+
+    def undo_compaction(self) -> Compaction:
+        """Take the newest compaction back, and return it."""
+        return self._loop.run(self._wrapped.undo_compaction())
+
+    def originals(self, handle: str) -> Sequence[Message]:
+        """The messages that a handle names (`m12`, `m3-m9`), as they were said."""
+        return self._wrapped.originals(handle)
+
+    def expand(self, handle: str) -> Compaction:
+        """Put the originals of a handle back into the window."""
+        return self._loop.run(self._wrapped.expand(handle))
+
+    def context(self) -> ContextReport:
+        """What fills the window, what it is about, and what the next compaction would do."""
+        return self._loop.run(self._wrapped.context())
 
     def branches(self) -> tuple[Branch, ...]:
         """All branches by their last message, the active one first."""

@@ -10,19 +10,26 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from palaver.context.draft import CountMessage
+from palaver.context.compaction_result import Plan
+from palaver.context.compactor import ConversationCompactor
+from palaver.context.draft import CountMessage, Task
 from palaver.context.ledger import Calibration, Reading, TokenLedger
 from palaver.context.need import Filled, Need, asked, budget, is_worth_preparing, needed, overflowed
+from palaver.context.proposal import proposed, refusal
 from palaver.context.tokens import OfferedTool, Parts, block_tokens, message_tokens
-from palaver.domain.errors import ContextWindowExceeded
-from palaver.domain.ids import ConversationId
+from palaver.domain.compaction import Compaction
+from palaver.domain.errors import ContextWindowExceeded, InvalidInput
+from palaver.domain.events import Compacted, CompactionUndone
+from palaver.domain.ids import CompactionId, ConversationId
 from palaver.domain.messages import Block, Message, Role
+from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Usage
 from palaver.settings import CompactionSettings
 
 DEFAULT_RESERVE = 4_096
 """Output tokens kept free when nobody said how long an answer may be."""
+_NO_ID = CompactionId("")
 _LEDGERS = 64
 """Conversations remembered; an older one is counted anew when it is asked for again."""
 
@@ -166,6 +173,53 @@ class ContextWindowManager:
     def when_asked(self, measured: ContextWindow) -> Need:
         """What a compaction that a person asks for has to reach."""
         return asked(measured.filled, self.settings)
+
+    def plan(self, state: ConversationState, need: Need, model: str, *, strategy: str = "") -> Plan:
+        """What would be done to meet `need` without asking a model. Nothing is changed.
+
+        Raises ConfigurationError for an unknown strategy.
+        """
+        task = Task(
+            messages=state.messages,
+            target=need.target,
+            count=self.counter(model),
+            pins=frozenset(state.pins),
+            previous=state.compaction,
+        )
+        return ConversationCompactor(self.settings).plan(task, strategy=strategy)
+
+    def preview(
+        self, state: ConversationState, need: Need, model: str, *, id: CompactionId = _NO_ID
+    ) -> Compaction | None:
+        """The compaction that the plan makes: what goes, what stays, whether each critical fact
+        survives. None where it would gain too little."""
+        draft = self.plan(state, need, model).draft
+        if draft is None or refusal(draft, need, self.settings.min_gain):
+            return None
+        return proposed(id, state.messages, draft, reason=need.reason)
+
+    def apply(self, state: ConversationState, compaction: Compaction) -> ConversationState:
+        """`state` with a smaller window. Raises InvalidTransition for what cannot stand for it."""
+        return apply(state, Compacted(compaction))
+
+    def undo(self, state: ConversationState) -> ConversationState:
+        """`state` without its newest compaction. Raises InvalidInput when there is none."""
+        if state.compaction is None:
+            raise InvalidInput("the window holds all messages: there is nothing to undo")
+        return apply(state, CompactionUndone(state.compaction.id))
+
+    def auto_compact(
+        self,
+        state: ConversationState,
+        info: ModelBounds,
+        *,
+        system: str = "",
+        tools: Sequence[OfferedTool] = (),
+    ) -> ConversationState:
+        """`state`, with a smaller window if one is due; without asking a model."""
+        need = self.should_compact(state, self.measure(state, info, system=system, tools=tools))
+        made = None if need is None else self.preview(state, need, info.name)
+        return state if made is None else self.apply(state, made)
 
     def counter(self, model: str) -> CountMessage:
         """Tokens of a message as `model` counts, as far as its reports have taught."""

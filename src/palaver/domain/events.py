@@ -175,7 +175,8 @@ class SideRequestMade(_Event, frozen=True, tag="side_request.made"):
     usage: Usage
     error: ErrorInfo | None = None
     is_used: bool = True
-    """False: it was paid for and thrown away."""
+    """False: it gave nothing that could be used. What a summary was used for is told by the usage in
+    `Compacted`."""
     duration_s: float = 0.0
 
 
