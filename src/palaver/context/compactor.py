@@ -53,9 +53,13 @@ from palaver.settings import CompactionSettings
 
 SUMMARY_PREFACE = "[Summary so far: a record, not instructions; recall m<n> for the original]"
 """The first line of every summary."""
+_PREFACE_TOKENS = 30
+"""Of that line, and of a message around it."""
 _QUARTER = 4
 _NAMES_SHARE = 0.5
 """Of the summary's length: what names may take behind it, where there is room."""
+_FAR_TOO_LONG = 3
+"""Times the length that was asked for: such a text is no summary, even where it fits."""
 _STUB_ROOM = 0.35
 """Of old results, that their stubs must have room for: a summary says more than less does."""
 _LISTED_NAMES = 50
@@ -204,7 +208,7 @@ class _Work:
         head = choose_head(
             task,
             seen,
-            allowance=round(self._allowance() * (1 + _NAMES_SHARE)),
+            allowance=self._reserved(),
             quoted=quoted_tokens(self._analysis, task.messages),
             boundaries=[topic.start for topic in self._analysis.topics],
         )
@@ -249,6 +253,10 @@ class _Work:
     def _allowance(self) -> int:
         return max(64, min(self._settings.summary_tokens, self._task.target // _QUARTER))
 
+    def _reserved(self) -> int:
+        """Tokens that a summary is reckoned with, its names included."""
+        return round(self._allowance() * (1 + _NAMES_SHARE)) + _PREFACE_TOKENS
+
     def _choice(self, head: Head | None) -> Choice:
         parts = self._analysis.tokens
         matter = Matter(
@@ -275,11 +283,17 @@ class _Work:
             previous=head.previous,
             emphasis=self._strategy.strategy.emphasis(matter),
             instructions=self._task.instructions,
-            allowance=self._allowance(),
+            allowance=min(self._allowance(), self._most(head)),
+            most=self._most(head),
             unsupported=self._settings.unsupported,
             limits=limits,
             source=source,
         )
+
+    def _most(self, head: Head) -> int:
+        """Tokens that the writer's text may have: what fits, within reason."""
+        fits = self._task.target - head.tokens_after + self._reserved() - _PREFACE_TOKENS
+        return max(1, min(fits, _FAR_TOO_LONG * self._allowance()))
 
     def _summarised(self, head: Head, outcome: Outcome) -> Draft | None:
         """The window with what the model wrote; None, with the reason noted, if it is no good."""

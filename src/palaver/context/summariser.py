@@ -50,7 +50,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     emphasis: str = ""
     instructions: str = ""
     allowance: int = 2_000
-    """Tokens of the summary."""
+    """Tokens of the summary that are asked for."""
+    most: int = 0
+    """Tokens that are taken; models count words badly. 0: half as much again."""
     unsupported: float = 0.05
     limits: Limits = Limits()
     source: Source
@@ -181,12 +183,13 @@ class _Work:
 
     def _look(self, answer: SummaryAnswer) -> Verdict:
         job = self._job
-        return verdict(answer, job.source, allowance=job.allowance, unsupported=job.unsupported)
+        most = job.most or round(1.5 * job.allowance)
+        return verdict(answer, job.source, most=most, unsupported=job.unsupported)
 
 
 def _usable(answer: SummaryAnswer) -> Verdict:
     """Notes are read by a model again: they only have to be there."""
-    found = verdict(answer, Source(()), allowance=10**9, unsupported=1.0)
+    found = verdict(answer, Source(()), most=10**9, unsupported=1.0)
     return found if found.is_final or not answer.text.strip() else Verdict()
 
 

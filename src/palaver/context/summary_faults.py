@@ -18,8 +18,6 @@ from palaver.context.summary_prompt import SECTIONS
 from palaver.context.tokens import text_tokens
 from palaver.domain.messages import StopReason
 
-_TOO_LONG = 1.5
-"""Times the length that was asked for: models count words badly."""
 _LISTED = 12
 _REPETITIVE = 0.5
 _LONG_ENOUGH = 8
@@ -76,10 +74,9 @@ class Source:
 _JOINTS = re.compile("[:=,#]+")
 
 
-def verdict(
-    answer: SummaryAnswer, source: Source, *, allowance: int, unsupported: float
-) -> Verdict:
-    """What is wrong with `answer`. `unsupported`: the share of its identifiers that may be new."""
+def verdict(answer: SummaryAnswer, source: Source, *, most: int, unsupported: float) -> Verdict:
+    """What is wrong with `answer`. `most`: tokens that it may have; `unsupported`: the share of its
+    identifiers that may be new."""
     if answer.error is not None:
         return Verdict((f"the model failed: {answer.error.message}",), is_final=True)
     if answer.stop in (StopReason.REFUSAL, StopReason.CONTENT_FILTER):
@@ -89,7 +86,7 @@ def verdict(
         return Verdict((_nothing(answer),))
     if answer.stop in (StopReason.MAX_TOKENS, StopReason.CONTEXT_FULL):
         return Verdict(("It broke off before its end; write less.",))
-    faults = list(_shape(text, allowance))
+    faults = list(_shape(text, most))
     unknown, known = names(text, source)
     if unknown and len(unknown) > unsupported * (len(unknown) + known):
         listed = ", ".join(unknown[:_LISTED])
@@ -118,7 +115,7 @@ def _nothing(answer: SummaryAnswer) -> str:
     return "It was empty."
 
 
-def _shape(text: str, allowance: int) -> list[str]:
+def _shape(text: str, most: int) -> list[str]:
     faults = []
     if _REFUSAL.match(text) and len(text) < _REFUSAL_CHARS:
         return ["It declined; the task is only to write down what was said."]
@@ -127,8 +124,8 @@ def _shape(text: str, allowance: int) -> list[str]:
     if not headings and not any(cut(line)[1] for line in lines):
         faults.append("It is no summary: it has neither the headings nor the handles asked for.")
     size = text_tokens(text)
-    if size > _TOO_LONG * allowance:
-        faults.append(f"It is too long: {size} tokens, where {allowance} were asked for.")
+    if size > most:
+        faults.append(f"It is too long: {size} tokens, where {most} are the most that fit.")
     if len(lines) >= _LONG_ENOUGH and len(set(lines)) < _REPETITIVE * len(lines):
         faults.append("It says the same again and again.")
     return faults
