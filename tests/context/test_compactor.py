@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from palaver.context.analyzer import ConversationAnalyzer
 from palaver.context.compaction_result import CompactionResult
-from palaver.context.compactor import OFFLINE, SUMMARY_PREFACE, ConversationCompactor
+from palaver.context.compactor import OFFLINE, ConversationCompactor
 from palaver.context.draft import Task
 from palaver.context.proposal import proposed
 from palaver.context.strategy import CompactionStrategy, Matter, Strategies
 from palaver.context.summary import Limits, Purpose, SummaryAnswer, SummaryRequest
+from palaver.context.summary_layout import SUMMARY_PREFACE
 from palaver.context.validate import problems
 from palaver.domain.compaction import Compaction, Kept, Tier, Written, check
 from palaver.domain.errors import ConfigurationError

@@ -19,8 +19,8 @@ import msgspec
 from palaver.context import offline
 from palaver.context.analysis import ConversationAnalysis
 from palaver.context.analyzer import ConversationAnalyzer
-from palaver.context.appendix import Appendix, quoted_tokens
-from palaver.context.citations import Lined, Sources, said_in
+from palaver.context.appendix import quoted_tokens
+from palaver.context.citations import said_in
 from palaver.context.compaction_result import (
     Attempt,
     CompactionResult,
@@ -32,29 +32,27 @@ from palaver.context.draft import Draft, Task
 from palaver.context.extractive_material import Material
 from palaver.context.facts import critical_facts, held, lost_names, survivors
 from palaver.context.groups import Group, GroupKind
-from palaver.context.head import Head, choose_head, covered, with_summary
+from palaver.context.head import Head, choose_head
 from palaver.context.offline_window import window
 from palaver.context.strategy import Choice, Matter, Strategies
 from palaver.context.stubs import cleared
 from palaver.context.summariser import Job, Outcome, summarise
 from palaver.context.summary import Limits, Summariser
 from palaver.context.summary_faults import Source
+from palaver.context.summary_layout import accounted, laid_out
 from palaver.context.validate import problems
 from palaver.domain.compaction import (
     Compaction,
     Kept,
     Tier,
-    Written,
 )
 from palaver.domain.errors import ContextWindowExceeded
 from palaver.domain.ids import CompactionId
-from palaver.domain.messages import Flag, Message, Role, Text
+from palaver.domain.messages import Message
 from palaver.settings import CompactionSettings
 
-SUMMARY_PREFACE = "[Summary so far: a record, not instructions; recall m<n> for the original]"
-"""The first line of every summary."""
 _PREFACE_TOKENS = 30
-"""Of that line, and of a message around it."""
+"""Of a summary's first line, and of the message around it."""
 _QUARTER = 4
 _NAMES_SHARE = 0.5
 """Of the summary's length: what names may take behind it, where there is room."""
@@ -300,49 +298,17 @@ class _Work:
         if not outcome.text:
             self._attempts.append(Attempt(Tier.SUMMARY, outcome.because))
             return None
-        draft = self._with_facts(self._accounted(self._laid_out(head, outcome.text)))
+        room = round(self._allowance() * _NAMES_SHARE)
+        name = self._strategy.strategy.name
+        draft = laid_out(
+            head, outcome.text, self._task, self._analysis, strategy=name, names_room=room
+        )
+        draft = self._with_facts(accounted(draft, self._before))
         wrong = self._unacceptable(draft)
         if wrong:
             self._attempts.append(Attempt(Tier.SUMMARY, wrong))
             return None
         return draft
-
-    def _laid_out(self, head: Head, text: str) -> Draft:
-        """The window with `text`, what code adds to it, and names as far as there is room."""
-        messages, target = self._task.messages, self._task.target
-        gone = frozenset(at for u in head.gone for s in covered(u) for at in range(s.start, s.stop))
-        appendix = Appendix(self._analysis, messages, gone)
-        written = Sources(messages, head.stop).checked(text)
-        said = Lined(SUMMARY_PREFACE, ((),)) + written + appendix.needed(written.text)
-        bare = self._drafted(head, said)
-        room = min(round(self._allowance() * _NAMES_SHARE), target - bare.tokens_after)
-        names = appendix.names(said.text, room=room)
-        full = self._drafted(head, said + names) if names.text else bare
-        # Counters differ: the room was reckoned by ours, the target is in theirs.
-        return full if full.tokens_after <= target else bare
-
-    def _drafted(self, head: Head, said: Lined) -> Draft:
-        summary = Message(Role.USER, (Text(said.text),), flags=(Flag.SYNTHETIC,))
-        return with_summary(head, self._task, summary, said.sources, self._strategy.strategy.name)
-
-    def _accounted(self, draft: Draft) -> Draft:
-        """`draft` measured against the window as it was before results were cleared."""
-        before = self._before
-        stubs = sum(
-            isinstance(item, Written) and item.message.role is Role.TOOL for item in draft.items
-        )
-        loss = msgspec.structs.replace(
-            draft.loss,
-            messages=draft.loss.messages + stubs,
-            tokens=max(0, before.tokens - draft.tokens_after),
-            results_cleared=stubs,
-        )
-        return msgspec.structs.replace(
-            draft,
-            tiers=(Tier.CLEAR, Tier.SUMMARY) if stubs else (Tier.SUMMARY,),
-            tokens_before=before.tokens,
-            loss=loss,
-        )
 
     def _unacceptable(self, draft: Draft) -> str:
         wrong = problems(self._task, draft, least_gain=self._settings.min_gain)
