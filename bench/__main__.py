@@ -22,7 +22,10 @@ from bench.processes import Failed, FakeProvider
 from bench.report import Result
 from bench.wire import APIS
 
-MEASURES = ("deltas", "tools", "turns", "concurrency", "startup", "store", "segmentation")
+MEASURES = (
+    *("deltas", "tools", "turns", "concurrency", "startup", "store"),
+    *("segmentation", "compaction"),
+)
 LOOPS = ("asyncio", "uvloop")
 PACKAGES = (
     "palaver", "aiohttp", "orjson", "msgspec", "apsw", "uvloop",

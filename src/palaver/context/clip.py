@@ -23,29 +23,28 @@ _BOUNDS = " \n\t,;"
 
 
 class Clipping(msgspec.Struct, frozen=True):
-    """A text that may be cut, with its identifiers."""
+    """A text that may be cut, with its identifiers and where each stands first."""
 
     text: str
-    names: tuple[str, ...]
+    names: tuple[tuple[int, str], ...]
     handle: str
 
     @classmethod
     def of(cls, text: str, position: int) -> "Clipping":
         """The text of the message at `position`."""
-        return cls(text, tuple(identifiers(text)), handle(position))
+        names = tuple((text.find(name), name) for name in identifiers(text))
+        return cls(text, names, handle(position))
 
     def clipped(self, length: int) -> str:
         """About `length` characters: the beginning, what was cut out, the end."""
         text = self.text
         if len(text) <= length:
             return text
-        room = length
-        names: Sequence[str] = self.names
-        if names:
-            room = int(length * (1 - _NAMES_SHARE))
+        room = int(length * (1 - _NAMES_SHARE)) if self.names else length
         head, tail = _bounds(text, room)
         start, end = text[:head], text[len(text) - tail :]
-        named = _fitting([n for n in names if n not in start and n not in end], length - room)
+        gone = [name for at, name in self.names if head <= at < len(text) - tail]
+        named = _fitting(gone, length - room)
         cut = len(text) - head - tail
         said = f"; it names {named}" if named else ""
         return f"{start}\n[… {cut:,} characters cut{said}; recall {self.handle} …]\n{end}"

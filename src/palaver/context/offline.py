@@ -53,6 +53,8 @@ _SOME = 0.2
 """Of the room, for those that say most, if not all fit."""
 _BONUS = 6.0
 """What a message of the user is worth beside its words, so that short ones are not forgotten."""
+_AMPLE = 1.25
+"""Of the room: pieces are chosen for more than that, because what they cost is an estimate."""
 _SHORTEST_EXTRACT = 150
 """Tokens; what is less waits for the next gap, because each extract has its own first line."""
 _SUMMARY_SHARE = 0.4
@@ -209,7 +211,7 @@ class _Extraction:
         if room <= _SHORT * asked:
             lines = [shortened(line) for line in lines]
         kept = [n for n, fate in enumerate(self._fates) if fate is not _Fate.QUOTED]
-        taken = select(lines, self._material.features, self._material.weights(kept), room * 1.4)
+        taken = select(lines, self._material.features, self._material.weights(kept), room * _AMPLE)
 
         rendered: dict[tuple[int, int], str] = {}
 

@@ -180,7 +180,7 @@ def _stubbed(
     kept = [number for number in range(len(before.units)) if number not in set(chosen)]
     lines = [_answer(line) for n in fresh for line in material.lines[n] if line.call]
     weights = material.weights([n for n in range(len(before.units)) if n not in set(fresh)])
-    taken = select(lines, material.features, weights, (task.target - bare.tokens) * 1.3)
+    taken = select(lines, material.features, weights, (task.target - bare.tokens) * 1.25)
 
     def build(length: int) -> Assembly:
         places = by_line(taken[:length]).items()
