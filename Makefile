@@ -7,7 +7,7 @@ BIN := .venv/bin
 SOURCES = $(wildcard src tests bench examples)
 export PYTHON
 
-.PHONY: help setup chat test test-long check bench bench-check format lock clean
+.PHONY: help setup chat test test-long crash check bench bench-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,9 @@ test: .venv/.all ## the budgeted test suite; ARGS='-k name'
 
 test-long: .venv/.all ## the whole test suite, crash loops and large property runs included
 	@$(BIN)/pytest -q -n 2 -m "long or not long" -o faulthandler_timeout=3600 $(ARGS)
+
+crash: .venv/.all ## kill a talking program 500 times and check what is left; ARGS='--kills 50'
+	@$(BIN)/python -m tests.crash.loop $(ARGS)
 
 check: .venv/.all ## format, lint, types, import contracts, dependencies
 	@$(BIN)/ruff format --check $(SOURCES)

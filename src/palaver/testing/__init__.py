@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from palaver.testing.chaos import ChaosModel as ChaosModel, Weather as Weather
     from palaver.testing.clock import ToldClock as ToldClock
+    from palaver.testing.faults import (
+        POINTS as POINTS,
+        Delay as Delay,
+        Fault as Fault,
+        Faults as Faults,
+        Hang as Hang,
+        Kill as Kill,
+        Raise as Raise,
+        each_passing as each_passing,
+    )
     from palaver.testing.history import sendable as sendable, valid_history as valid_history
     from palaver.testing.provider_server import ProviderServer as ProviderServer
     from palaver.testing.requests import sent as sent
@@ -42,6 +52,8 @@ _WHERE = {
     "ScriptedStream": "scripted",
     "ProviderServer": "provider_server",
 }
+_FAULTS = ["POINTS", "Delay", "Fault", "Faults", "Hang", "Kill", "Raise", "each_passing"]
+_WHERE |= dict.fromkeys(_FAULTS, "faults")
 _STEPS = ["Call", "Cut", "Decline", "Fail", "Pause", "Report", "Say", "Stop", "Think"]
 _WHERE |= dict.fromkeys([*_STEPS, "Line", "Step", "Turn"], "script")
 
