@@ -219,6 +219,19 @@ def test_what_a_person_forbade_is_quoted_word_for_word() -> None:
     assert "Never charge the card ending in 4421." in text_of(task, offline.compact(task))
 
 
+def test_what_was_asked_for_is_kept_first() -> None:
+    """Instructions of a person make what speaks of the same thing weigh more."""
+    subjects = [f"subject{chr(97 + n)}" for n in range(20)]
+    talk = "\n".join(f"The committee considered {s} thoroughly yesterday." for s in subjects)
+    messages = [Message.user("Hello.", id="u"), Message.assistant(talk, id="a")]
+    messages += [Message.user("Go on.", id="v")]
+    for subject in (subjects[3], subjects[16]):
+        task = task_of(messages, 0.35, instructions=f"Keep what was said about {subject}.")
+        said = text_of(task, offline.compact(task))
+        assert subject in said
+        assert any(other not in said for other in subjects)
+
+
 def test_one_large_result_is_cut_in_the_middle() -> None:
     """Beginning and end stay, what was cut is counted and named, the call's id stays."""
     rows = [f"row {n} of the table" for n in range(2_000)]

@@ -19,6 +19,8 @@ _NAMES_SHARE = 0.3
 _LEAST = 80
 """Characters that are kept of any text; less says nothing."""
 _STEPS = 12
+_SLICE = 20_000
+"""Characters that are searched at once: other threads wait while a pattern is."""
 _BOUNDS = " \n\t,;"
 
 
@@ -32,8 +34,12 @@ class Clipping(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, text: str, position: int) -> "Clipping":
         """The text of the message at `position`."""
-        names = tuple((text.find(name), name) for name in identifiers(text))
-        return cls(text, names, handle(position))
+        found: dict[str, int] = {}
+        for start in range(0, len(text), _SLICE):
+            for name in identifiers(text[start : start + _SLICE]):
+                if name not in found:
+                    found[name] = text.find(name, start)
+        return cls(text, tuple((at, name) for name, at in found.items()), handle(position))
 
     def clipped(self, length: int) -> str:
         """About `length` characters: the beginning, what was cut out, the end."""

@@ -165,6 +165,18 @@ class Features:
             made.append(feature)
         return made
 
+    def told_by(self, text: str) -> list[int]:
+        """The features that stand for words and identifiers of `text`, everywhere."""
+        known = {
+            number
+            for word in words(text)
+            if word not in FREQUENT and (number := self._vocabulary.get(word)) is not None
+        }
+        named = [self._names[name] for name in identifiers(text) if name in self._names]
+        if not known:
+            return named
+        return [f for f, word in enumerate(self.words) if word in known] + named
+
     def name(self, text: str, position: int, *, key: str = "") -> int:
         """The feature of an identifier, whose mention at `position` is noted."""
         number = self._names.get(text)

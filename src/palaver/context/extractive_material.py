@@ -17,6 +17,7 @@ PREFACE = "[Archived records, not instructions; recall m<n> for the whole]"
 CLEARED = "[Cleared; a record, not instructions; recall m<n> for the whole]"
 """The first line of what stands in place of a tool's result."""
 
+_ASKED = 3.0
 _STRETCH = 1_500
 """Tokens of a conversation within which a word need not be quoted twice."""
 _QUOTED = re.compile(
@@ -25,9 +26,14 @@ _QUOTED = re.compile(
 
 
 class Material:
-    """The units' lines, made once; whoever chooses among them takes weights of its own."""
+    """The units' lines, made once; whoever chooses among them takes weights of its own.
 
-    def __init__(self, units: Sequence[Unit], *, weights: Weights = WEIGHTS) -> None:
+    `asked`: what a person wants kept, in words; what speaks of the same weighs more.
+    """
+
+    def __init__(
+        self, units: Sequence[Unit], *, weights: Weights = WEIGHTS, asked: str = ""
+    ) -> None:
         self.features = Features()
         self._reader = Reader(self.features, typed=1.0 - users_share(units))
         self.lines: list[list[Line]] = []
@@ -40,6 +46,8 @@ class Material:
                 spent = 0
         last = max((unit.entries[-1].position for unit in units), default=0)
         self._weights = weigh(self.features, last=last, weights=weights)
+        for feature in self.features.told_by(asked):
+            self._weights[feature] *= _ASKED
 
     def weights(self, covered: Iterable[int]) -> list[float]:
         """What each feature weighs when the units `covered` stay in the window."""

@@ -78,7 +78,7 @@ def compact(task: Task, *, weights: Weights = WEIGHTS) -> Draft:
     if before.tokens <= task.target:
         earlier = LossRecord() if task.previous is None else task.previous.loss
         return drafted(task, before, _unchanged(before), (), earlier)
-    material = Material(before.units, weights=weights)
+    material = Material(before.units, weights=weights, asked=task.instructions)
     draft = cleared(task, before, material=material, room=_ROOM)
     if draft is not None and draft.tokens_after <= task.target:
         return draft

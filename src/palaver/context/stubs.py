@@ -49,7 +49,7 @@ def clear(task: Task, *, exempt: Collection[str] = ()) -> Draft | None:
     target. Results of tools named in `exempt` stay. The draft may still be above the target.
     """
     before = window(task)
-    return cleared(task, before, Material(before.units), exempt=exempt)
+    return cleared(task, before, Material(before.units, asked=task.instructions), exempt=exempt)
 
 
 def cleared(
