@@ -61,11 +61,13 @@ if TYPE_CHECKING:
     from palaver.domain.state import ConversationState as ConversationState
     from palaver.domain.stream import (
         AttemptStarted as AttemptStarted,
+        BlockReset as BlockReset,
         CompactionSkipped as CompactionSkipped,
         CompactionStarted as CompactionStarted,
         ContextCompacted as ContextCompacted,
         HistoryAdapted as HistoryAdapted,
         MessageCompleted as MessageCompleted,
+        ModelSwitched as ModelSwitched,
         ReasoningDelta as ReasoningDelta,
         RetryScheduled as RetryScheduled,
         StreamEvent as StreamEvent,
@@ -96,6 +98,27 @@ if TYPE_CHECKING:
     from palaver.providers.anthropic import AnthropicManager as AnthropicManager
     from palaver.providers.base import Model as Model, ModelRequest as ModelRequest
     from palaver.providers.openai import OpenAIManager as OpenAIManager
+    from palaver.recovery.analytics import (
+        ErrorAnalytics as ErrorAnalytics,
+        ErrorReport as ErrorReport,
+    )
+    from palaver.recovery.board import MemoryBoard as MemoryBoard
+    from palaver.recovery.breaker import (
+        BreakerReading as BreakerReading,
+        BreakerState as BreakerState,
+        CircuitBreaker as CircuitBreaker,
+    )
+    from palaver.recovery.classification import ErrorClassification as ErrorClassification
+    from palaver.recovery.decision import ErrorContext as ErrorContext
+    from palaver.recovery.manager import (
+        Endpoint as Endpoint,
+        ErrorRecoveryManager as ErrorRecoveryManager,
+        RecoveryResult as RecoveryResult,
+    )
+    from palaver.recovery.policy import (
+        RetryPolicy as RetryPolicy,
+        create_adaptive_policy as create_adaptive_policy,
+    )
     from palaver.service.actions import (
         AnswerAgain as AnswerAgain,
         ChangeMetadata as ChangeMetadata,
@@ -139,6 +162,8 @@ if TYPE_CHECKING:
         ImportReport as ImportReport,
     )
     from palaver.settings import (
+        BreakerSettings as BreakerSettings,
+        BudgetSettings as BudgetSettings,
         Clocks as Clocks,
         CompactionSettings as CompactionSettings,
         RetrySettings as RetrySettings,
@@ -201,7 +226,22 @@ _PLACES = {
     "palaver.service.branching": ("Branch", "StateDiff"),
     "palaver.service.redaction": ("RedactionReceipt",),
     "palaver.service.transfer": ("ImportReport",),
-    "palaver.settings": ("Clocks", "CompactionSettings", "RetrySettings", "Settings", "TurnLimits"),
+    "palaver.settings": (
+        "BreakerSettings",
+        "BudgetSettings",
+        "Clocks",
+        "CompactionSettings",
+        "RetrySettings",
+        "Settings",
+        "TurnLimits",
+    ),
+    "palaver.recovery.manager": ("Endpoint", "ErrorRecoveryManager", "RecoveryResult"),
+    "palaver.recovery.classification": ("ErrorClassification",),
+    "palaver.recovery.decision": ("ErrorContext",),
+    "palaver.recovery.policy": ("RetryPolicy", "create_adaptive_policy"),
+    "palaver.recovery.breaker": ("BreakerReading", "BreakerState", "CircuitBreaker"),
+    "palaver.recovery.board": ("MemoryBoard",),
+    "palaver.recovery.analytics": ("ErrorAnalytics", "ErrorReport"),
     "palaver.context.analysis": ("ConversationAnalysis",),
     "palaver.context.analyzer": ("ConversationAnalyzer",),
     "palaver.context.compaction_result": ("CompactionResult",),
@@ -236,11 +276,13 @@ _PLACES = {
     ),
     "palaver.domain.stream": (
         "AttemptStarted",
+        "BlockReset",
         "CompactionSkipped",
         "CompactionStarted",
         "ContextCompacted",
         "HistoryAdapted",
         "MessageCompleted",
+        "ModelSwitched",
         "ReasoningDelta",
         "RetryScheduled",
         "StreamEvent",

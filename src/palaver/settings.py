@@ -38,7 +38,7 @@ class TurnLimits(msgspec.Struct, frozen=True):
 
 
 class RetrySettings(msgspec.Struct, frozen=True):
-    """Attempts before the first token, per class of failure."""
+    """Attempts before the first token, per class of failure, and what follows a broken answer."""
 
     network_attempts: int = 5
     network_base_s: float = 1.0
@@ -49,6 +49,8 @@ class RetrySettings(msgspec.Struct, frozen=True):
     rate_limit_cap_s: float = 300.0
     patience_s: float = 5.0
     """The longest wait for one model where another one stands by."""
+    resumes: int = 2
+    """Times in a turn that an answer that broke in the middle is continued; 0: never."""
 
 
 class BreakerSettings(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """The one place that reads the environment and names concrete parts. `palaver.open` is its door."""
 
+import hashlib
 import os
 import random
 import tomllib
@@ -16,7 +17,7 @@ from palaver import log
 from palaver.domain.clock import Clock
 from palaver.domain.errors import ConfigurationError
 from palaver.domain.values import Scope, UserPreferences
-from palaver.providers.base import Model
+from palaver.providers.base import Model, ModelInfo
 from palaver.service.manager import ConversationManager
 from palaver.service.preferences import changed_preferences
 from palaver.service.state import StateMiddleware
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
     from langchain_core.messages import BaseMessage
     from langchain_core.tools import BaseTool
+
+    from palaver.recovery.manager import ErrorRecoveryManager
 
 DEFAULT_MODELS = {"anthropic": "anthropic:claude-sonnet-4-5", "openai": "openai:gpt-5-mini"}
 """What is used when a key is there and no model was chosen. The first provider with a key wins."""
@@ -47,6 +50,8 @@ class Environment(msgspec.Struct, frozen=True):
 
     home: Path
     model: str
+    fallbacks: tuple[str, ...] = ()
+    """Models that stand in for one that fails, in this order."""
     system: str = ""
     folders: tuple[Path, ...] = ()
     log: str = ""
@@ -75,6 +80,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     return Environment(
         home=home,
         model=chosen or default_model(keys),
+        fallbacks=_names(env.get("PALAVER_FALLBACKS", "")) or config.fallbacks,
         system=config.system,
         folders=tuple(Path(f).expanduser() for f in folders),
         log=_home_in(env.get("PALAVER_LOG", "") or config.log),
@@ -91,6 +97,10 @@ def default_model(keys: Mapping[str, str]) -> str:
     return next((DEFAULT_MODELS[p] for p in DEFAULT_MODELS if p in keys), "offline")
 
 
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
 def _home_in(path: str) -> str:
     return str(Path(path).expanduser()) if path.startswith("~") else path
 
@@ -105,6 +115,7 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     """What `palaver.toml` may hold."""
 
     model: str = ""
+    fallbacks: tuple[str, ...] = ()
     system: str = ""
     folders: str | tuple[str, ...] = (".",)
     log: str = ""
@@ -154,17 +165,18 @@ class Models:
     def __init__(self, environment: Environment, *, default: "str | Model | BaseChatModel") -> None:
         self._environment = environment
         self._made: dict[str, Model] = {}
-        self.default = self._adopted(default)
+        self.default = self.adopt(default)
 
-    def _adopted(self, default: "str | Model | BaseChatModel") -> str:
-        if isinstance(default, str):
-            return default
+    def adopt(self, given: "str | Model | BaseChatModel") -> str:
+        """The name under which a model that was given, or named, is found from now on."""
+        if isinstance(given, str):
+            return given
         from palaver.providers import langchain
 
-        if langchain.is_chat_model(default):
-            made = langchain.adopted(default, self._environment.settings)
+        if langchain.is_chat_model(given):
+            made = langchain.adopted(given, self._environment.settings)
         else:
-            made = cast("Model", default)
+            made = cast("Model", given)
         self._made[made.name] = made
         return made.name
 
@@ -216,6 +228,14 @@ def _check_address(address: str, variable: str) -> None:
         )
 
 
+def _placed(info: ModelInfo, key: str, address: str) -> ModelInfo:
+    """What is known of a model, and whom circuit breakers tell apart: where, and by which key."""
+    fingerprint = hashlib.sha256(key.encode()).hexdigest()[:8] if key else ""
+    return replace(
+        info, address=urlsplit(address).netloc.rpartition("@")[2], credential=fingerprint
+    )
+
+
 def _anthropic(model: str, key: str, address: str, settings: Settings) -> Model:
     from palaver.providers import catalogue
     from palaver.providers.anthropic import AnthropicManager
@@ -223,7 +243,7 @@ def _anthropic(model: str, key: str, address: str, settings: Settings) -> Model:
     return AnthropicManager(
         model=model,
         api_key=key,
-        info=catalogue.info(f"anthropic:{model}"),
+        info=_placed(catalogue.info(f"anthropic:{model}"), key, address),
         clocks=settings.clocks,
         base_url=address,
     )
@@ -236,7 +256,7 @@ def _openai(model: str, key: str, address: str, settings: Settings) -> Model:
     return OpenAIManager(
         model=model,
         api_key=key,
-        info=catalogue.info(f"openai:{model}"),
+        info=_placed(catalogue.info(f"openai:{model}"), key, address),
         clocks=settings.clocks,
         base_url=address,
     )
@@ -283,6 +303,7 @@ async def open(
     path: str | os.PathLike[str] | None = None,
     *,
     model: "str | Model | BaseChatModel | None" = None,
+    fallbacks: "Sequence[str | Model | BaseChatModel] | None" = None,
     system: str | None = None,
     tools: "Sequence[Tool | Callable[..., Any] | BaseTool]" = (),
     builtin_tools: bool = False,
@@ -295,11 +316,13 @@ async def open(
     clock: Clock | None = None,
     middleware: Sequence[StateMiddleware] = (),
     environment: Environment | None = None,
+    recovery: "ErrorRecoveryManager | None" = None,
 ) -> AsyncIterator[ConversationManager]:
     """Open conversations in a file (made if absent), or in memory for `path=":memory:"`.
 
     Without `path` they live in the data folder (PALAVER_HOME). `model` is a name or a Model;
-    without it PALAVER_MODEL, then the provider with a key, then the offline responder. `tools` are
+    without it PALAVER_MODEL, then the provider with a key, then the offline responder. `fallbacks`
+    (PALAVER_FALLBACKS) stand in, in their order, for a model that fails. `tools` are
     functions with `@tool`, plain functions or Tools; `builtin_tools` adds calculator, time, files
     (inside `folders`), fetch and search. LangChain's chat models and tools are taken as they are.
     Turns that a dead process left open are ended first, or run on (`turn.on_restart`).
@@ -319,7 +342,9 @@ async def open(
     async with AsyncExitStack() as closing:
         models = Models(found, default=model or found.model)
         closing.push_async_callback(models.aclose)
-        models(models.default)  # a wrong name or a missing key is said now, not at a message
+        standing_in = [models.adopt(m) for m in _chosen(fallbacks, found)]
+        for name in (models.default, *standing_in):
+            models(name)  # a wrong name or a missing key is said now, not at a message
         is_own = store is None
         store, blobs = await _stores(path, found, store, blobs, clock)
         if is_own:
@@ -332,6 +357,8 @@ async def open(
             clock=clock,
             chance=random.random,
             price=_price,
+            fallbacks=standing_in,
+            recovery=recovery,
             take_in=_taken_in,
             settings=found.settings,
             scope=scope,
@@ -346,6 +373,12 @@ async def open(
         if models.default.partition(":")[0] in KEYS:
             closing.callback(import_later("aiohttp").cancel)
         yield manager
+
+
+def _chosen(
+    given: "Sequence[str | Model | BaseChatModel] | None", environment: Environment
+) -> "Sequence[str | Model | BaseChatModel]":
+    return environment.fallbacks if given is None else given
 
 
 async def _stores(

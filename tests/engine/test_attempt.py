@@ -9,7 +9,7 @@ from palaver.domain.ids import TurnId
 from palaver.domain.messages import Block, Text
 from palaver.domain.values import Usage
 from palaver.providers.base import Finished, ModelEvent, ModelInfo, ModelRequest, TextPart
-from palaver.settings import Settings, StreamSettings
+from palaver.settings import RetrySettings, Settings, StreamSettings
 from palaver.store.base import RunRow
 from palaver.store.memory import MemoryStore
 from tests.engine.conftest import Opened
@@ -116,10 +116,11 @@ async def test_a_cancel_keeps_all_that_was_shown_and_nothing_else(opened: Opened
 
 
 async def test_a_failure_behind_words_is_told_once(opened: Opened) -> None:
-    """Words that came are kept, the failure ends the turn, and nothing is asked again."""
+    """Words that came are kept, the failure ends the turn, and nothing is asked again where broken
+    answers are not to be continued."""
     wire = Wire(["half an "])
     wire.failure = ServerFailure("down")
-    manager = await opened(wire)
+    manager = await opened(wire, settings=Settings(retry=RetrySettings(resumes=0)))
     conversation = await manager.create()
     session = await conversation.start("Hello")
     kinds = [type(event).__name__ async for event in session.events()]

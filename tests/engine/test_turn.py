@@ -23,7 +23,7 @@ from palaver.domain.errors import (
 )
 from palaver.domain.messages import Flag
 from palaver.domain.values import TurnOutcome, Usage
-from palaver.settings import Clocks, Settings, TurnLimits
+from palaver.settings import Clocks, RetrySettings, Settings, TurnLimits
 from palaver.testing import (
     Call,
     Cut,
@@ -39,6 +39,8 @@ from palaver.testing import (
     valid_history,
 )
 from tests.engine.conftest import Opened, kinds, told
+
+NO_RESUMES = Settings(retry=RetrySettings(resumes=0))
 
 
 @tool(effect="read")
@@ -213,8 +215,8 @@ async def test_a_cancelled_effect_is_of_unknown_outcome(opened: Opened) -> None:
 
 
 async def test_a_stream_without_end_is_no_answer(opened: Opened) -> None:
-    """A truncated stream fails the turn; what came is kept as partial."""
-    manager = await opened(ScriptedModel([[Say("Half an ans"), Cut()]]))
+    """A truncated stream that is not continued fails the turn; what came is kept as partial."""
+    manager = await opened(ScriptedModel([[Say("Half an ans"), Cut()]]), settings=NO_RESUMES)
     conversation = await manager.create()
     events = await told(conversation, "?")
     assert isinstance(events[-1], TurnFailed)
@@ -224,7 +226,7 @@ async def test_a_stream_without_end_is_no_answer(opened: Opened) -> None:
 
 async def test_say_raises_what_ended_the_turn(opened: Opened) -> None:
     """Collecting a stream that broke raises its error, not half an answer."""
-    manager = await opened(ScriptedModel([[Say("Half an ans"), Cut()]]))
+    manager = await opened(ScriptedModel([[Say("Half an ans"), Cut()]]), settings=NO_RESUMES)
     with pytest.raises(StreamTruncated):
         await (await manager.create()).say("?")
 

@@ -57,6 +57,10 @@ class Flag(StrEnum):
     """Its content was erased on request."""
     OFFLINE = "offline"
     """Written by the offline responder, which is no language model."""
+    JOINED = "joined"
+    """Its stream broke and was continued; nothing is missing or twice at the joins."""
+    JOIN_UNVERIFIED = "join_unverified"
+    """Beside JOINED: nothing proves that no word is missing at one of the joins."""
 
 
 # `gc=False`: these values hold no cycles, and a long conversation has tens of thousands of them;

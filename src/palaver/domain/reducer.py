@@ -47,6 +47,7 @@ from palaver.domain.state import (
     first_result,
     with_result,
 )
+from palaver.domain.values import Usage
 
 
 def fold(state: ConversationState, records: Iterable[Recorded]) -> ConversationState:
@@ -214,9 +215,22 @@ def _decide(state: ConversationState, event: CallDecided) -> ConversationState:
 
 def _count(state: ConversationState, event: AttemptMade) -> ConversationState:
     opened = _open(state, event.turn)
-    turn = replace(opened, attempts=opened.attempts + 1, usage=opened.usage + event.usage)
+    turn = replace(
+        opened,
+        attempts=opened.attempts + 1,
+        usage=opened.usage + event.usage,
+        by_model=_with_usage(opened.by_model, event),
+    )
     state = replace(state, turn=turn, usage=state.usage + event.usage)
     if event.error is None and not event.usage.estimated and event.usage.total:
         # The request held all messages but the answer, and the answer has just been added.
         state = replace(state, anchor=Anchor(len(state.window), event.usage.total))
     return state
+
+
+def _with_usage(
+    before: tuple[tuple[str, Usage], ...], event: AttemptMade
+) -> tuple[tuple[str, Usage], ...]:
+    spent = dict(before)
+    spent[event.model] = spent.get(event.model, Usage()) + event.usage
+    return tuple(spent.items())

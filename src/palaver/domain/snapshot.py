@@ -24,7 +24,7 @@ from palaver.domain.messages import Message, Role, ToolResult
 from palaver.domain.redaction import redact
 from palaver.domain.state import ConversationState, first_result, with_result
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 """Raised whenever the reducer's result for the same facts changes; older snapshots are ignored."""
 MESSAGE_KINDS = ("message.added", "tool.resolved", "head.moved", "message.redacted")
 

@@ -41,6 +41,8 @@ class OpenTurn(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: int = 0
     """Assistant messages so far."""
     usage: Usage = Usage()
+    by_model: tuple[tuple[str, Usage], ...] = ()
+    """The same usage by the model that was asked, in the order in which they were."""
     output: OutputSchema | None = None
     """The shape that its answer is to have."""
 

@@ -1,20 +1,21 @@
 """What a client is shown while a turn runs, in the order in which it happens.
 
     TurnStarted
-      ( CompactionStarted?  ContextCompacted?  CompactionSkipped?  HistoryAdapted?  AttemptStarted
+      ( ModelSwitched?  CompactionStarted?  ContextCompacted?  CompactionSkipped?  HistoryAdapted?
+        AttemptStarted
           ( TextDelta | ReasoningDelta | ToolRequested | ToolArgumentsDelta
           | ToolStarted | ToolProgress | ToolFinished )*
-          MessageCompleted?  UsageReported?  RetryScheduled?
+          MessageCompleted?  UsageReported?  BlockReset*  RetryScheduled?
           ( ToolStarted | ToolProgress | ToolFinished )*       of calls that waited for the message
         TurnSuspended? )*
     TurnCompleted | TurnFailed | TurnCancelled | TurnInterrupted
 
 These events are numbered in the turn's run log; they never enter the conversation log. The text of
-a message is the concatenation of its `TextDelta`s; `MessageCompleted` repeats it whole. There is
-exactly one terminal event, and it is the last.
+a message is the concatenation of its `TextDelta`s, also where its stream broke and was continued;
+`MessageCompleted` repeats it whole. There is exactly one terminal event, and it is the last.
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -37,17 +38,37 @@ class TurnStarted(_Shown, frozen=True, gc=False, tag="turn.started"):
 
 
 class AttemptStarted(_Shown, frozen=True, gc=False, tag="attempt.started"):
-    """A request goes out to a model. `number` counts from 1 within the turn."""
+    """A request goes out to a model. `number` counts from 1 within the turn. `continues`: what it
+    says goes on where the attempt before it broke."""
 
     number: int
     model: str
+    continues: bool = False
 
 
 class RetryScheduled(_Shown, frozen=True, gc=False, tag="attempt.retrying"):
-    """The attempt failed before it said anything; the next one follows in `wait_s` seconds."""
+    """The attempt failed; the next one follows in `wait_s` seconds. `continues`: the answer broke
+    in the middle and goes on where it broke; otherwise nothing of it was shown that counts."""
 
     number: int
     wait_s: float
+    error: ErrorInfo
+    continues: bool = False
+
+
+class BlockReset(_Shown, frozen=True, gc=False, tag="block.reset"):
+    """What was shown of this block does not count: the stream broke before the message was
+    complete, and the block is made anew. Text is never reset. `call_id` names a tool call."""
+
+    kind: Literal["reasoning", "tool_call"]
+    call_id: CallId | None = None
+
+
+class ModelSwitched(_Shown, frozen=True, gc=False, tag="model.switched"):
+    """Another model of the chain goes on; `error` says why the one before it does not."""
+
+    previous: str
+    model: str
     error: ErrorInfo
 
 
@@ -198,6 +219,8 @@ StreamEvent: TypeAlias = (
     TurnStarted
     | AttemptStarted
     | RetryScheduled
+    | BlockReset
+    | ModelSwitched
     | CompactionStarted
     | ContextCompacted
     | CompactionSkipped

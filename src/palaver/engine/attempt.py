@@ -9,10 +9,14 @@ consequences: the end of the stream, a finished tool, a cancel.
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from palaver.domain.errors import ProtocolViolation, ProviderError, StreamTruncated
 from palaver.domain.ids import CallId
+from palaver.domain.messages import Block, Flag
 from palaver.domain.stream import (
     AttemptStarted,
+    BlockReset,
     ReasoningDelta,
     StreamEvent,
     TextDelta,
@@ -23,13 +27,13 @@ from palaver.domain.values import Usage
 from palaver.engine.inbox import Progressed, Stop, StreamEnded, ToolDone, Waited
 from palaver.engine.integrator import StreamingToolIntegrator
 from palaver.engine.ports import TurnPorts
+from palaver.engine.resume import Rejoining, Standing, standing
 from palaver.providers.base import (
     CallArguments,
     CallCompleted,
     CallStarted,
     Finished,
     ModelEvent,
-    ModelRequest,
     ModelStream,
     ReasoningPart,
     TextPart,
@@ -40,19 +44,33 @@ Outcome: TypeAlias = Finished | ProviderError | Stop
 
 
 class Attempt:
-    """Iterate `run`; afterwards `outcome` says how it ended."""
+    """Iterate `run`; afterwards `outcome` says how it ended.
+
+    `rejoining`: it says the rest of an answer that broke. `before`: the attempt whose stream its
+    provider goes on with, as if nothing had happened.
+    """
 
     def __init__(
         self,
         ports: TurnPorts,
         integrator: StreamingToolIntegrator,
-        request: ModelRequest,
+        stream: ModelStream,
+        *,
         number: int,
+        model: str,
+        rejoining: Rejoining | None = None,
+        before: "Attempt | None" = None,
     ) -> None:
         self._ports, self._integrator, self.number = ports, integrator, number
-        self.stream: ModelStream = ports.model.stream(request)
+        self.stream, self.model = stream, model
         self.outcome: Outcome | None = None
+        self._rejoining = rejoining
         self._finished: Finished | None = None
+        self._calls: list[CallId] = [] if before is None else before._calls
+        self._is_thinking: bool = before is not None and before._is_thinking
+        self._is_resumed = before is not None
+        self.breaks: int = 0 if before is None else before.breaks + 1
+        """How often its provider has gone on with the same answer."""
         self.saw_content = False
         self.usage: Usage | None = None
         self.first_token_s: float | None = None
@@ -63,10 +81,41 @@ class Attempt:
         """Seconds since the attempt began."""
         return self._ports.clock.monotonic() - self._began
 
+    @property
+    def was_shown(self) -> bool:
+        """Whether anything of its answer was shown, by it or by what it goes on with."""
+        return self.saw_content or self._is_resumed
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """What a reader of its message must know about joins."""
+        if self._rejoining is not None:
+            return self._rejoining.flags
+        return (Flag.JOINED,) if self.breaks else ()
+
+    def partial(self) -> tuple[Block, ...]:
+        """What was shown of the answer, what stood before included, and complete calls."""
+        blocks = self.stream.partial()
+        return blocks if self._rejoining is None else self._rejoining.partial(blocks)
+
+    def standing(self) -> Standing:
+        """What stands of the answer, now that it broke."""
+        if self._rejoining is not None:
+            return self._rejoining.stands(self.stream.partial())
+        return replace(standing(self.stream.partial()), joins=self.breaks)
+
+    def resets(self) -> list[StreamEvent]:
+        """What of it was shown and is made anew."""
+        shown: list[StreamEvent] = []
+        if self._is_thinking:
+            shown.append(BlockReset("reasoning"))
+        return [*shown, *(BlockReset("tool_call", call) for call in self._calls)]
+
     async def run(self) -> AsyncIterator[list[StreamEvent]]:
         """What to show beside the model's words, as it comes, until `outcome` is set."""
         inbox = self._ports.inbox
-        yield [AttemptStarted(self.number, self._ports.model.name)]
+        continues = self._rejoining is not None or self._is_resumed
+        yield [AttemptStarted(self.number, self.model, continues)]
         inbox.spawn(self._read(), name="model stream")
         while self.outcome is None:
             shown: list[StreamEvent] = []
@@ -83,8 +132,8 @@ class Attempt:
                     pass  # of an attempt that is over
             if shown:
                 yield shown
-        if isinstance(self.outcome, ProviderError) and self.saw_content:
-            self.outcome.in_stream = True
+        if isinstance(self.outcome, ProviderError):
+            self.outcome.in_stream = self.was_shown
 
     async def _read(self) -> None:
         """Show the model's batches until the stream ends, well or not; then tell the turn."""
@@ -115,21 +164,37 @@ class Attempt:
         for event in batch:
             match event:
                 case TextPart(text=text):
-                    shown.append(TextDelta(text))
+                    self._is_thinking = False
+                    if self._rejoining is not None:
+                        text = self._rejoining.add(text)
+                    if text:
+                        shown.append(TextDelta(text))
                 case CallArguments(id=call_id, text=text):
                     shown.append(ToolArgumentsDelta(CallId(call_id), text))
                 case ReasoningPart(text=text):
+                    self._is_thinking = True
                     shown.append(ReasoningDelta(text))
                 case CallStarted(id=call_id, name=name):
+                    self._is_thinking = False
+                    self._calls.append(CallId(call_id))
                     shown.append(ToolRequested(CallId(call_id), name))
                 case CallCompleted(call=call):
                     shown.extend(self._integrator.start_early(call))
                 case UsageKnown(usage=usage):
                     self.usage = usage
                 case Finished():
-                    self._finished = event
-                    self.usage = event.usage or self.usage
+                    shown.extend(self._end(event))
         if shown and not self.saw_content:
             self.saw_content = True
             self.first_token_s = self.duration_s
         return shown
+
+    def _end(self, finished: Finished) -> list[StreamEvent]:
+        self.usage = finished.usage or self.usage
+        rest = ""
+        if self._rejoining is not None:
+            rest = self._rejoining.end()
+            whole = self._rejoining.whole(finished.content)
+            finished = replace(finished, content=whole)
+        self._finished = finished
+        return [TextDelta(rest)] if rest else []

@@ -1,6 +1,7 @@
 """What a turn writes and shows when something has ended: an attempt, a message, the turn itself."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -24,9 +25,13 @@ from palaver.domain.values import TurnOutcome, Usage
 from palaver.engine.attempt import Attempt
 from palaver.engine.closing import close_turn, storable_partial
 from palaver.engine.ports import Commit, TurnPorts
+from palaver.engine.resume import Standing
 from palaver.engine.route import CUT_MESSAGE
 from palaver.providers.base import Finished
 
+_Written: TypeAlias = tuple[tuple[Event, ...], tuple[StreamEvent, ...]]
+"""Facts, and the events that tell of them."""
+_NOTHING = Standing()
 STOPPED = "This call did not finish: the turn was stopped."
 
 
@@ -46,12 +51,16 @@ class Commits:
         state = self._ports.latest()
         usage = attempt.usage or self._ports.window.estimated_usage(state, finished.content)
         made = self._attempt(attempt, usage, stop=finished.stop)
-        reported = self._reported(usage)
+        reported = self._reported(attempt, usage)
         if not finished.content:  # nothing to add behind tool results: the model had no more to say
             return self.completed(finished.stop, (made,), (reported,))
-        flags = (Flag.SANITISED,) if finished.sanitised else ()
+        sanitised = (Flag.SANITISED,) if finished.sanitised else ()
         message = self._message(
-            finished.content, finished.stop, native_id=finished.native_id, flags=flags
+            attempt.model,
+            finished.content,
+            finished.stop,
+            native_id=finished.native_id,
+            flags=(*sanitised, *attempt.flags),
         )
         facts: tuple[Event, ...] = (MessageAdded(message, self._turn), made, *ready)
         shown = (MessageCompleted(message), reported)
@@ -59,13 +68,30 @@ class Commits:
             return Commit(facts, shown)
         return self.completed(finished.stop, facts, shown)
 
-    def retrying(self, attempt: Attempt, failure: ProviderError, wait_s: float) -> Commit:
-        """An attempt that failed before it said anything, and when the next one follows."""
+    def retrying(
+        self,
+        attempt: Attempt,
+        failure: ProviderError,
+        wait_s: float,
+        *,
+        continues: bool = False,
+        is_kept: bool = False,
+        resets: Sequence[StreamEvent] = (),
+    ) -> Commit:
+        """An attempt that failed, and when the next one follows. `continues`: with the rest of what
+        it said; `is_kept`: the provider goes on, so that the next one reports all that was used.
+        """
+        usage = Usage() if is_kept else self._used_until_cut(attempt)
+        made = self._attempt(attempt, usage, error=failure)
+        reported = (self._reported(attempt, usage),) if usage.total else ()
+        again = RetryScheduled(attempt.number, wait_s, failure.info(), continues)
+        return Commit((made,), (*reported, *resets, again))
+
+    def left(self, attempt: Attempt, failure: ProviderError) -> Commit:
+        """An attempt that failed before it said anything, and whose model is asked no more."""
         usage = self._used_until_cut(attempt)
         made = self._attempt(attempt, usage, error=failure)
-        reported = (self._reported(usage),) if usage.total else ()
-        again = RetryScheduled(attempt.number, wait_s, failure.info())
-        return Commit((made,), (*reported, again))
+        return Commit((made,), (self._reported(attempt, usage),) if usage.total else ())
 
     # The end of the turn.
 
@@ -78,8 +104,7 @@ class Commits:
         """The model ended its answer; `facts` and `shown` come before the end."""
         state = self._folded(facts)
         closing = close_turn(state, self._turn, TurnOutcome.COMPLETED, why=CUT_MESSAGE)
-        total = _spent(state)
-        cost = self._ports.price(self._ports.model.name, total)
+        total, cost = _spent(state), self._cost(state)
         return Commit((*facts, *closing), (*shown, TurnCompleted(self._turn, stop, total, cost)))
 
     def stopped(
@@ -88,12 +113,18 @@ class Commits:
         attempt: Attempt | None,
         results: Mapping[CallId, ToolResult],
         shown_already: frozenset[CallId],
+        *,
+        kept: Standing = _NOTHING,
     ) -> Commit:
         """The turn ends in the middle: what has come is kept, every call gets a result.
 
-        `error` is None for a person's cancel. `results` are the ones of calls that ran.
+        `error` is None for a person's cancel. `results` are the ones of calls that ran. `kept`:
+        what was said, where no attempt is under way.
         """
-        facts, shown = ((), ()) if attempt is None else self._cut_off(attempt, error)
+        if attempt is not None:
+            facts, shown = self._cut_off(attempt, error)
+        else:
+            facts, shown = self._broken_off(kept)
         state = self._folded(facts)
         info = None if error is None else error.info()
         outcome = TurnOutcome.CANCELLED if error is None else TurnOutcome.FAILED
@@ -110,21 +141,25 @@ class Commits:
             last = TurnFailed(self._turn, info, total)
         return Commit((*facts, *closing), (*shown, *ended, last), error)
 
-    def _cut_off(
-        self, attempt: Attempt, error: PalaverError | None
-    ) -> tuple[tuple[Event, ...], tuple[StreamEvent, ...]]:
+    def _cut_off(self, attempt: Attempt, error: PalaverError | None) -> _Written:
         usage = self._used_until_cut(attempt)
         failure = error if isinstance(error, ProviderError) else None
         made = self._attempt(attempt, usage, error=failure)
-        reported = self._reported(usage)
-        kept = storable_partial(attempt.stream.partial())
-        if not kept:
-            return (made,), (reported,)
-        message = self._message(kept, StopReason.ABORTED, flags=(Flag.PARTIAL,))
-        return (
-            (MessageAdded(message, self._turn), made),
-            (MessageCompleted(message), reported),
-        )
+        reported = self._reported(attempt, usage)
+        facts, shown = self._kept(attempt.model, attempt.partial(), attempt.flags)
+        return (*facts, made), (*shown, reported)
+
+    def _broken_off(self, kept: Standing) -> _Written:
+        opened = self._ports.latest().turn
+        models = () if opened is None else opened.by_model
+        return self._kept(models[-1][0] if models else "", kept.blocks, kept.flags)
+
+    def _kept(self, model: str, said: tuple[Block, ...], flags: tuple[Flag, ...]) -> _Written:
+        blocks = storable_partial(said)
+        if not blocks:
+            return (), ()
+        message = self._message(model, blocks, StopReason.ABORTED, flags=(Flag.PARTIAL, *flags))
+        return (MessageAdded(message, self._turn),), (MessageCompleted(message),)
 
     def _used_until_cut(self, attempt: Attempt) -> Usage:
         """Of an attempt without an end. Providers count the input at its beginning and the output
@@ -150,20 +185,21 @@ class Commits:
 
     def _message(
         self,
+        model: str,
         content: tuple[Block, ...],
         stop: StopReason,
         *,
         native_id: str = "",
         flags: tuple[Flag, ...] = (),
     ) -> Message:
-        if self._ports.model.name == "offline":
+        if model == "offline":
             flags = (*flags, Flag.OFFLINE)
         return Message(
             Role.ASSISTANT,
             content,
             self._ports.new_message_id(),
             parent=self._ports.latest().messages[-1].id,
-            model=self._ports.model.name,
+            model=model,
             stop=stop,
             flags=flags,
             native_id=native_id,
@@ -180,7 +216,7 @@ class Commits:
         return AttemptMade(
             self._turn,
             attempt.number,
-            self._ports.model.name,
+            attempt.model,
             usage,
             stop=stop,
             error=None if error is None else error.info(),
@@ -189,9 +225,14 @@ class Commits:
             duration_s=attempt.duration_s,
         )
 
-    def _reported(self, usage: Usage) -> UsageReported:
-        model = self._ports.model.name
-        return UsageReported(usage, model, self._ports.price(model, usage))
+    def _reported(self, attempt: Attempt, usage: Usage) -> UsageReported:
+        return UsageReported(usage, attempt.model, self._ports.price(attempt.model, usage))
+
+    def _cost(self, state: ConversationState) -> float | None:
+        """US dollars of the turn, by the models that were asked; None where a price is unknown."""
+        spent = () if state.turn is None else state.turn.by_model
+        costs = [self._ports.price(model, usage) for model, usage in spent]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def _spent(state: ConversationState) -> Usage:

@@ -7,7 +7,7 @@ decides nothing and does not pass here (`attempt`).
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Container, Coroutine
 from typing import Any, TypeAlias
 
 import msgspec
@@ -94,6 +94,16 @@ class Inbox:
         items = [self._newest(item) for item in self._items]
         self._items.clear()
         return items
+
+    def drop(self, calls: Container[CallId]) -> None:
+        """Take away everything that these calls have put and nobody has taken."""
+        kept = [
+            item
+            for item in self._items
+            if not isinstance(item, ToolDone | Progressed) or item.call_id not in calls
+        ]
+        self._items = deque(kept)
+        self._reports = {id: report for id, report in self._reports.items() if id not in calls}
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run `work`, which reports by `put` and never raises."""

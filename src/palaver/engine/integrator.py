@@ -5,6 +5,7 @@ nobody, and its arguments satisfy its schema. Everything else waits until the me
 well. Results are kept here until the message that holds their calls is durable.
 """
 
+import asyncio
 from collections.abc import Iterable
 from functools import partial
 from hashlib import sha256
@@ -29,6 +30,7 @@ class StreamingToolIntegrator:
         self.results: dict[CallId, ToolResult] = {}
         self.durations: dict[CallId, float] = {}
         self.running: dict[CallId, ToolCall] = {}
+        self._tasks: dict[CallId, asyncio.Task[None]] = {}
         self._begun: list[ToolCall] = []
 
     def definition(self, call: ToolCall) -> ToolDefinition | None:
@@ -59,7 +61,8 @@ class StreamingToolIntegrator:
         for call in calls:
             self.running[call.id] = call
             self._begun.append(call)
-            self._ports.inbox.spawn(self._run(call), name=f"tool {call.name}")
+            work = self._ports.inbox.spawn(self._run(call), name=f"tool {call.name}")
+            self._tasks[call.id] = work
             shown.append(ToolStarted(call.id, call.name, call.arguments, early))
         return shown
 
@@ -80,6 +83,18 @@ class StreamingToolIntegrator:
             text = UNKNOWN_OUTCOME if unknown else why
             results[call.id] = synthetic_result(call, text, unknown=unknown)
         return results
+
+    async def discard(self) -> None:
+        """End what runs and forget every result: the message that made these calls is not going to
+        be complete. Only calls that may start early can have begun."""
+        under_way = [task for task in self._tasks.values() if not task.done()]
+        for task in under_way:
+            task.cancel()
+        if under_way:
+            await asyncio.wait(under_way)
+        self._ports.inbox.drop(self._tasks)
+        for kept in (self._tasks, self.running, self.results, self.durations):
+            kept.clear()
 
     def progress(self, item: Progressed) -> list[StreamEvent]:
         """What to show of a progress report; nothing when its call has ended."""

@@ -17,6 +17,7 @@ from palaver.domain.stream import StreamEvent
 from palaver.domain.values import OutputSchema, Scope, Usage
 from palaver.engine.inbox import Inbox
 from palaver.providers.base import BlobReader, Model
+from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.settings import Settings
 from palaver.tools.manager import ToolManager
 
@@ -67,7 +68,9 @@ class TurnPorts(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope
     latest: Callable[[], ConversationState]
     """The conversation as it is now, every fact yielded so far included."""
-    model: Model
+    models: tuple[Model, ...]
+    """The conversation's own first, then the ones that stand in for it, in this order."""
+    recovery: ErrorRecoveryManager
     tools: ToolManager
     window: ContextWindowManager
     shrinker: Shrinker

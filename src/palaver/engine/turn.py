@@ -4,7 +4,7 @@ A turn answers one user message. It is a loop with two moves, and the conversati
 says which comes next, so a turn that was suspended is continued by running it again:
 
     the last message has calls without results   →  answer them   (`_answer_calls`)
-    otherwise                                    →  ask the model (`_ask`)
+    otherwise                                    →  ask the model (`_ask`, `asking`)
 
 until the model ends its message without calling a tool. `run_turn` is an asynchronous iterator. It
 yields plain lists of events, which are only shown, and `Commit`s, whose facts are durable when the
@@ -14,38 +14,25 @@ happens in between (cancel, deadline, failure, crash), the facts it leaves are v
 
 from collections.abc import AsyncIterator
 
-from palaver.context.need import Need
-from palaver.context.window import ContextWindow
-from palaver.domain.errors import (
-    ContextOverflow,
-    PalaverError,
-    ProtocolViolation,
-    ProviderError,
-    ProviderTimeout,
-    StepLimitReached,
-)
+from palaver.domain.errors import PalaverError, ProviderTimeout, StepLimitReached
 from palaver.domain.events import Event, ToolClaimed, ToolResolved, TurnClosed, TurnHeld
 from palaver.domain.ids import MessageId, TurnId
-from palaver.domain.messages import Role, StopReason, ToolCall, ToolResult
+from palaver.domain.messages import StopReason, ToolCall, ToolResult
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, ToolFinished, TurnStarted, TurnSuspended
 from palaver.domain.values import Effect, SuspendReason
-from palaver.engine.assemble import (
-    build_request,
-    left_out,
-    offered_tools,
-    system_prompt,
-    tool_specs,
-)
+from palaver.engine.asking import Answered, Asking, Course, Stopped
 from palaver.engine.attempt import Attempt
+from palaver.engine.chain import ModelChain
 from palaver.engine.commits import STOPPED, Commits
-from palaver.engine.inbox import Progressed, Stop, ToolDone, Waited
+from palaver.engine.inbox import Progressed, Stop, ToolDone
 from palaver.engine.integrator import StreamingToolIntegrator
 from palaver.engine.ports import Commit, Emission, TurnPorts
-from palaver.engine.room import RoomMaker
+from palaver.engine.resume import Standing
 from palaver.engine.route import Answer, Ask, Route, Start, goes_on, route, stop_of_last_answer
-from palaver.providers.base import Finished, ModelRequest
-from palaver.recovery.decision import Compact, Decision, ErrorContext, Wait, decide
+from palaver.providers.base import Finished
+
+_NOTHING = Standing()
 
 
 async def run_turn(ports: TurnPorts, turn: TurnId, message: MessageId) -> AsyncIterator[Emission]:
@@ -69,14 +56,13 @@ async def run_turn(ports: TurnPorts, turn: TurnId, message: MessageId) -> AsyncI
 class _Turn:
     def __init__(self, ports: TurnPorts, turn: TurnId) -> None:
         self._ports, self._turn = ports, turn
-        self._conversation = ports.latest().id
-        self._integrator = self._new_integrator()
+        self._integrator = StreamingToolIntegrator(ports, ports.latest().id, turn)
         self._commits = Commits(ports, turn)
-        self._deadline = ports.clock.monotonic() + ports.settings.clocks.turn_s
+        self._course = Course(
+            ModelChain(ports.models, ports.recovery),
+            deadline=ports.clock.monotonic() + ports.settings.clocks.turn_s,
+        )
         self.is_over = False
-
-    def _new_integrator(self) -> StreamingToolIntegrator:
-        return StreamingToolIntegrator(self._ports, self._conversation, self._turn)
 
     async def keep_time(self) -> None:
         """Stop the turn when its time is over."""
@@ -99,160 +85,23 @@ class _Turn:
         try:
             self._check_steps(state)
         except PalaverError as refusal:
-            yield await self._stop(refusal, None)
+            yield await self._stop(refusal)
             return
-        async for emission in self._make_room(self._needed(state)):
+        asking = Asking(self._ports, self._commits, self._turn, self._course)
+        self._integrator = asking.integrator
+        async for emission in asking.run():
             yield emission
-        if self.is_over:
-            return
-        adapted = left_out(self._ports.latest(), self._ports.model.name)
-        if adapted is not None:
-            yield [adapted]
-        async for emission in self._attempts():
-            yield emission
-
-    async def _attempts(self) -> AsyncIterator[Emission]:
-        """Requests until one is answered, or none can be."""
-        state = self._ports.latest()
-        self._integrator = self._new_integrator()
-        request = self._request(state)
-        tries, wait_s, has_compacted = 0, 0.0, False
-        while not self.is_over:
-            if wait_s and (stop := await self._waited(wait_s)) is not None:
-                yield await self._stop(stop, None)
-                return
-            tries += 1
-            attempt = Attempt(self._ports, self._integrator, request, self._next_number())
-            async for shown in attempt.run():
-                yield shown
-            match self._judged(state, attempt):
-                case Finished() as finished:
-                    yield self._answered(attempt, finished)
-                    return
-                case Stop() as stop:
-                    yield await self._stop(stop, attempt)
-                    return
-                case ProviderError() as failure:
-                    decision = self._decision(failure, tries, can_compact=not has_compacted)
-                    if not isinstance(decision, Wait | Compact):
-                        yield await self._stop(self._explained(failure), attempt)
-                        return
-                    wait_s = decision.seconds if isinstance(decision, Wait) else 0.0
-                    yield self._commits.retrying(attempt, failure, wait_s)
-                    if isinstance(decision, Compact):
-                        has_compacted = True
-                        async for emission in self._make_room(self._overflowed(), failure):
-                            yield emission
-                        state = self._ports.latest()
-                        request = self._request(state)
-
-    # Making room.
-
-    def _needed(self, state: ConversationState) -> Need | None:
-        return self._ports.shrinker.due(state, self._measured(state))
-
-    def _overflowed(self) -> Need | None:
-        state = self._ports.latest()
-        return self._ports.window.after_overflow(self._measured(state))
-
-    def _measured(self, state: ConversationState) -> ContextWindow:
-        ports = self._ports
-        return ports.window.measure(
-            state,
-            ports.model.info,
-            system=system_prompt(state),
-            tools=offered_tools(state, ports.tools),
-        )
-
-    async def _make_room(
-        self, need: Need | None, failure: ProviderError | None = None
-    ) -> AsyncIterator[Emission]:
-        """Meet the need, if there is one; the turn is over where the request cannot be made.
-
-        `failure`: the provider refused the request, so only a smaller one may be sent."""
-        before = self._ports.latest().compaction
-        room = RoomMaker(self._ports)
-        if need is not None:
-            async for emission in room.make(need):
-                yield emission
-        state = self._ports.latest()
-        refusal: Stop | PalaverError | None = room.stopped
-        if refusal is None and failure is not None and state.compaction is before:
-            refusal = self._explained(failure)
-        if refusal is None:
-            refusal = self._ports.window.refusal(state, self._measured(state))
-        if refusal is not None:
-            yield await self._stop(refusal, None)
-
-    def _explained(self, failure: ProviderError) -> ProviderError:
-        """A provider's overflow with what takes the room; others as they are."""
-        if isinstance(failure, ContextOverflow):
-            state = self._ports.latest()
-            failure.hint = self._ports.window.explained(state, self._measured(state))
-        return failure
-
-    def _request(self, state: ConversationState) -> ModelRequest:
-        ports = self._ports
-        return build_request(
-            state,
-            tool_specs(offered_tools(state, ports.tools)) if ports.model.info.tools else (),
-            settings=state.preferences.generation,
-            output=ports.output,
-            read_blob=ports.read_blob,
-        )
-
-    def _next_number(self) -> int:
-        """Attempts are numbered through the turn, so that nothing of an old one is mistaken."""
-        opened = self._ports.latest().turn
-        return 1 if opened is None else opened.attempts + 1
+        match asking.outcome:
+            case Answered(attempt=attempt, finished=finished):
+                yield self._answered(attempt, finished)
+            case Stopped(cause=cause, attempt=cut, kept=kept):
+                yield await self._stop(cause, cut, kept)
 
     def _check_steps(self, state: ConversationState) -> None:
         """Raise StepLimitReached when another request makes no sense."""
         limit = self._ports.settings.turn.steps
         if state.turn is not None and state.turn.steps >= limit:
             raise StepLimitReached(f"the model called tools {limit} times in one turn")
-
-    def _judged(
-        self, state: ConversationState, attempt: Attempt
-    ) -> Finished | ProviderError | Stop:
-        outcome = attempt.outcome
-        if outcome is None:
-            raise RuntimeError("the attempt has not ended")
-        if isinstance(outcome, Finished) and not outcome.content and outcome.stop.is_good:
-            last = state.last
-            if last is None or last.role is not Role.TOOL:
-                return ProtocolViolation(
-                    "the model answered nothing", request_id=outcome.request_id
-                )
-        return outcome
-
-    def _decision(self, failure: ProviderError, tries: int, *, can_compact: bool) -> Decision:
-        failure.attempts = tries
-        context = ErrorContext(
-            failure=failure,
-            attempt=tries,
-            remaining_s=self._deadline - self._ports.clock.monotonic(),
-            jitter=self._ports.chance(),
-            can_compact=can_compact and self._ports.settings.context.automatic,
-        )
-        return decide(context, self._ports.settings.retry)
-
-    async def _waited(self, seconds: float) -> Stop | None:
-        """Wait; returns early with what stopped the turn meanwhile."""
-
-        async def alarm() -> None:
-            await self._ports.clock.sleep(seconds)
-            self._ports.inbox.put(Waited())
-
-        self._ports.inbox.spawn(alarm(), name="wait before the next attempt")
-        while True:
-            match await self._ports.inbox.get():
-                case Waited():
-                    return None
-                case Stop() as stop:
-                    return stop
-                case _:
-                    pass  # what an attempt that is over left behind
 
     def _answered(self, attempt: Attempt, finished: Finished) -> Commit:
         results = self._integrator.results
@@ -317,7 +166,7 @@ class _Turn:
                 case Progressed() as progressed:
                     yield self._integrator.progress(progressed)
                 case Stop() as stop:
-                    yield await self._stop(stop, None)
+                    yield await self._stop(stop)
                     return
                 case _:
                     pass  # the end of the stream that made these calls
@@ -332,7 +181,12 @@ class _Turn:
         self.is_over = True
         yield self._commits.completed(stop)
 
-    async def _stop(self, cause: Stop | PalaverError, attempt: Attempt | None) -> Commit:
+    async def _stop(
+        self,
+        cause: Stop | PalaverError,
+        attempt: Attempt | None = None,
+        kept: Standing = _NOTHING,
+    ) -> Commit:
         """End the turn in the middle: nothing runs on, nothing that has come is lost."""
         self.is_over = True
         await self._ports.inbox.aclose()
@@ -342,7 +196,7 @@ class _Turn:
         error = self._error_of(cause)
         shown = frozenset(self._integrator.results)
         results = self._integrator.stopped(STOPPED)
-        return self._commits.stopped(error, attempt, results, shown)
+        return self._commits.stopped(error, attempt, results, shown, kept=kept)
 
     def _error_of(self, cause: Stop | PalaverError) -> PalaverError | None:
         """The error that a cause means; None for a person's cancel."""

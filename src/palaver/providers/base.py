@@ -18,7 +18,7 @@ The contract, which `tests/providers` runs over every adapter:
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -56,6 +56,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
     structured_output: bool = True
     prefill: bool = False
     """Whether a request may end with an assistant message that the model continues."""
+    address: str = ""
+    """Host (and port) that is asked; empty where there is none."""
+    credential: str = ""
+    """A fingerprint of the key that is used: equal keys have equal ones. Says nothing of the key.
+    """
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
@@ -150,6 +155,25 @@ class ModelStream(Protocol):
 
     async def aclose(self) -> None:
         """Stop reading and close the connection."""
+        ...
+
+
+@runtime_checkable
+class ResumableStream(Protocol):
+    """A `ModelStream` whose provider works on when the connection breaks, and keeps the answer."""
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the provider has the answer that this stream was reading."""
+        ...
+
+    def resumed(self) -> ModelStream:
+        """The same answer from exactly where this stream broke: calls and reasoning under way go
+        on, `partial` and `Finished.content` are of the whole."""
+        ...
+
+    def abandon(self) -> None:
+        """Nobody will come back for the answer: the provider is told, without waiting."""
         ...
 
 

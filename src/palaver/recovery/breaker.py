@@ -17,7 +17,7 @@ of them.
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -50,20 +50,29 @@ class BreakerReading(msgspec.Struct, frozen=True):
     """Code of the failure that it saw last."""
 
 
+Heard: TypeAlias = Callable[[str, float, str], None]
+"""`heard(name, seconds, error)`: somebody else found that `name` is to be left alone for so long,
+or (0 seconds) that it answers again."""
+
+
 class Board(Protocol):
     """Where processes tell each other about breakers. Losing it costs sharing, nothing else: its
     methods answer quickly and do not raise."""
 
-    async def opened(self, name: str, seconds: float, error: str) -> None:
-        """Tell the others that `name` is to be left alone for so long."""
+    def listen(self, heard: Heard) -> None:
+        """Call `heard`, in the event loop, for what others say from now on."""
         ...
 
-    async def closed(self, name: str) -> None:
-        """Tell the others that `name` answers again."""
+    async def opened(self, name: str, seconds: float, error: str, *, by: Heard) -> None:
+        """Tell all but `by` that `name` is to be left alone for so long."""
         ...
 
-    async def take_probe(self, name: str, seconds: float) -> bool:
-        """Whether the one probe is ours; the right to it expires after `seconds`."""
+    async def closed(self, name: str, *, by: Heard) -> None:
+        """Tell all but `by` that `name` answers again."""
+        ...
+
+    async def take_probe(self, name: str, seconds: float, *, by: Heard) -> bool:
+        """Whether the one probe is `by`'s, now or already; it expires after `seconds`."""
         ...
 
 
@@ -149,6 +158,18 @@ class CircuitBreaker:
         self._tell()
         return Permit(self, is_probe=True)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether calls pass and are counted."""
+        return self._is_closed
+
+    @property
+    def admits(self) -> bool:
+        """Whether a call would be let through now, be it as the probe."""
+        if self._is_closed:
+            return True
+        return self._monotonic() >= max(self._open_until, self._probe_until)
+
     def reading(self) -> BreakerReading:
         """What it is now; costs nothing and changes nothing."""
         now = self._monotonic()
@@ -170,6 +191,11 @@ class CircuitBreaker:
         self._last_error = error
         self._open_until = max(self._open_until, self._monotonic() + seconds)
         self._tell()
+
+    def trip(self, error: str, *, retry_after_s: float | None = None) -> None:
+        """Open at once, without counting, for the time that grows: one failure says all."""
+        self._last_error = error
+        self._open(retry_after_s)
 
     def close(self) -> None:
         """Let calls through again, with nothing counted."""

@@ -17,7 +17,7 @@ import msgspec
 
 from palaver.domain.errors import ProviderError
 from palaver.recovery.classification import ErrorClassification, classify, traits
-from palaver.recovery.policy import RetryPolicy
+from palaver.recovery.policy import RetryPolicy, create_adaptive_policy
 from palaver.settings import RetrySettings
 
 
@@ -82,7 +82,6 @@ class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
         return classify(self.failure)
 
 
-_RESUMES = 2
 _PATIENCE_WITH_FALLBACK = 2
 """Attempts before another model is asked, where there is one: a person waits."""
 
@@ -103,7 +102,7 @@ def decide(context: ErrorContext, settings: RetrySettings) -> Decision:
 
 
 def _in_stream(context: ErrorContext, settings: RetrySettings) -> Decision:
-    can = context.can_resume and context.resumes < _RESUMES and context.has_budget
+    can = context.can_resume and context.resumes < settings.resumes and context.has_budget
     if not can or not traits(context.kind).passes or context.failure.should_retry is False:
         return GiveUp()
     seconds = policy_for(context, settings).backoff(1, jitter=context.jitter)
@@ -131,20 +130,3 @@ def policy_for(context: ErrorContext, settings: RetrySettings) -> RetryPolicy:
     if not context.fallback:
         return policy
     return msgspec.structs.replace(policy, attempts=min(policy.attempts, _PATIENCE_WITH_FALLBACK))
-
-
-def create_adaptive_policy(failure: ProviderError, settings: RetrySettings) -> RetryPolicy:
-    """The bounds for a class of failures; one attempt where repeating cannot help."""
-    kind = classify(failure)
-    may_pass = traits(kind).passes if failure.should_retry is None else failure.should_retry
-    if not may_pass or kind is ErrorClassification.UNAVAILABLE:
-        return RetryPolicy(1, 0.0, 1.0, 0.0)
-    if kind is ErrorClassification.RATE_LIMIT:
-        return RetryPolicy(
-            settings.rate_limit_attempts,
-            settings.rate_limit_base_s,
-            settings.rate_limit_factor,
-            settings.rate_limit_cap_s,
-        )
-    attempts = 2 if kind is ErrorClassification.PROTOCOL else settings.network_attempts
-    return RetryPolicy(attempts, settings.network_base_s, 2.0, settings.network_cap_s)

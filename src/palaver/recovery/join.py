@@ -33,14 +33,15 @@ class Joined(msgspec.Struct, frozen=True):
 class Joiner:
     """Takes the second half as it comes and gives what of it is new.
 
-    `anchor`: the end of `said` that the model was asked to begin with. `continues`: the provider
-    goes on exactly where it was cut (a prefilled answer); nothing can come twice but white space at
-    the end, which providers do not take.
+    `anchor`: the end of `said`, without white space behind it, that the model was asked to begin
+    with. `continues`: the provider goes on exactly where it was cut (a prefilled answer); nothing
+    can come twice but white space at the end, which providers do not take.
     """
 
     def __init__(self, said: str, *, anchor: str = "", continues: bool = False) -> None:
         self._said, self._anchor = said, anchor
-        self._space = said[len(said.rstrip()) :]
+        is_whole = bool(anchor) and said.endswith(anchor)
+        self._space = "" if is_whole else said[len(said.rstrip()) :]
         self._continues = continues
         self._held = ""
         self.joined: Joined | None = None
@@ -58,10 +59,13 @@ class Joiner:
 
     def _decide(self, *, is_over: bool) -> str:
         if self._continues:
-            return self._after_space(is_over=is_over)
-        coming = self._held
-        if self._anchor and coming.startswith(self._anchor):
-            return self._settle(Joined(is_exact=True, overlap=len(self._anchor)))
+            return self._after_space(0, is_over=is_over)
+        coming, anchor = self._held, self._anchor
+        for lead in (0, len(coming) - len(coming.lstrip())):
+            if anchor and coming.startswith(anchor, lead):
+                return self._after_space(lead + len(anchor), is_over=is_over)
+            if not is_over and anchor.startswith(coming[lead:]):
+                return ""
         if not is_over and self._may_repeat(coming):
             return ""
         overlap = _overlap(self._said, coming)
@@ -75,21 +79,21 @@ class Joiner:
 
     def _may_repeat(self, coming: str) -> bool:
         """Whether more text could still make an overlap, or a longer one."""
-        if self._anchor.startswith(coming):
-            return True
         # It stands within what was said, with enough behind its beginning.
         at = self._said.find(coming, 0, len(self._said) - 1)
         return 0 <= at <= len(self._said) - self._least
 
-    def _after_space(self, *, is_over: bool) -> str:
-        """White space at the end was not sent, and may come again."""
-        is_open = len(self._held) < len(self._space) and self._space.startswith(self._held)
+    def _after_space(self, start: int, *, is_over: bool) -> str:
+        """From `start` on the text is new, but for the white space that `said` ends with: it was
+        not sent, and may come again."""
+        coming = self._held[start:]
+        is_open = len(coming) < len(self._space) and self._space.startswith(coming)
         if is_open and not is_over:
             return ""
         repeated = 0
-        while repeated < len(self._space) and self._held.startswith(self._space[: repeated + 1]):
+        while repeated < len(self._space) and coming.startswith(self._space[: repeated + 1]):
             repeated += 1
-        return self._settle(Joined(is_exact=True, overlap=repeated))
+        return self._settle(Joined(is_exact=True, overlap=start + repeated))
 
     def _settle(self, joined: Joined) -> str:
         self.joined = joined

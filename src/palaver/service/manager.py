@@ -19,6 +19,7 @@ from palaver.domain.messages import File, Flag, Image
 from palaver.domain.reducer import apply
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
 from palaver.providers.base import Model
+from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service import branching, exports
 from palaver.service.conversation import Conversation
 from palaver.service.exports import Incoming
@@ -41,7 +42,11 @@ _SETTINGS, _SCOPE, _DEFAULTS = Settings(), Scope(), UserPreferences()
 
 
 class ConversationManager:
-    """Conversations of one scope. Made by `palaver.open`; takes every part as a port."""
+    """Conversations of one scope. Made by `palaver.open`; takes every part as a port.
+
+    `fallbacks`: names of models that stand in, in this order, for one that fails. `recovery`: what
+    is known of models' health; managers of one process may share it.
+    """
 
     def __init__(
         self,
@@ -53,6 +58,8 @@ class ConversationManager:
         clock: Clock,
         chance: Callable[[], float],
         price: Callable[[str, Usage], float | None],
+        fallbacks: Sequence[str] = (),
+        recovery: ErrorRecoveryManager | None = None,
         take_in: TakeIn | None = None,
         settings: Settings = _SETTINGS,
         scope: Scope = _SCOPE,
@@ -72,6 +79,9 @@ class ConversationManager:
         self._owns_store = owns_store
         self.tools = tools
         self.store = store
+        self.recovery = recovery or ErrorRecoveryManager(
+            clock=clock, chance=chance, settings=settings
+        )
         self._runner = TurnRunner(
             store=store,
             blobs=blobs,
@@ -82,6 +92,8 @@ class ConversationManager:
             clock=clock,
             chance=chance,
             price=price,
+            recovery=self.recovery,
+            fallbacks=fallbacks,
             take_in=take_in,
             load=self._states_of,
             reload=self._reload,

@@ -19,6 +19,7 @@ from palaver.engine.inbox import Inbox, Stop
 from palaver.engine.ports import Emission, TurnPorts
 from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
+from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.actions import NameConversation
 from palaver.service.compaction import Compactions
 from palaver.service.driver import TurnDriver
@@ -54,6 +55,8 @@ class TurnRunner:
         clock: Clock,
         chance: Callable[[], float],
         price: Callable[[str, Usage], float | None],
+        recovery: ErrorRecoveryManager,
+        fallbacks: Sequence[str],
         take_in: TakeIn | None,
         load: Callable[[TurnRecord], Awaitable[StateManager]],
         reload: Callable[[MessageId], Awaitable[None]],
@@ -69,6 +72,7 @@ class TurnRunner:
         self.settings, self.clock, self.tools = settings, clock, tools
         self._store, self._blobs, self._scope = store, blobs, scope
         self._model, self._chance, self._price = model, chance, price
+        self.recovery, self._fallbacks = recovery, tuple(fallbacks)
         self._take_in = take_in
         self._eraser = Eraser(
             store=store,
@@ -216,7 +220,8 @@ class TurnRunner:
         return TurnPorts(
             scope=self._scope,
             latest=lambda: states.state,
-            model=self._model(states.state.preferences.model),
+            models=self._chain(states.state.preferences.model),
+            recovery=self.recovery,
             tools=self.tools,
             window=self.window,
             shrinker=self._shrinker,
@@ -231,6 +236,15 @@ class TurnRunner:
             read_blob=self.read_blob,
             output=None if opened is None else opened.output,
         )
+
+    def _chain(self, name: str) -> tuple[Model, ...]:
+        """The conversation's model and the ones that stand in for it, each once."""
+        own = self._model(name)
+        chain = {own.name: own}
+        for fallback in self._fallbacks:
+            model = self._model(fallback)
+            chain.setdefault(model.name, model)
+        return tuple(chain.values())
 
     async def _keep(self, data: bytes) -> BlobId:
         return await self._blobs.put(self._scope, data)

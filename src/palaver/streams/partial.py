@@ -28,9 +28,9 @@ def unfinished_attempt(rows: Sequence[RunRow]) -> Unfinished | None:
     for _, events in unpack(rows, 0):
         for event in events:
             match event:
-                case AttemptStarted():
-                    text, under_way = [], event
-                case MessageCompleted() | RetryScheduled():
+                case AttemptStarted(continues=continues):
+                    text, under_way = text if continues else [], event
+                case MessageCompleted() | RetryScheduled(continues=False):
                     under_way = None
                 case TextDelta(text=more):
                     text.append(more)
