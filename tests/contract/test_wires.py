@@ -50,7 +50,7 @@ from palaver.testing.provider_server import (
 )
 
 WIRES = ("messages", "chat", "responses")
-ONCE = Settings(retry=RetrySettings(network_attempts=1, rate_limit_attempts=1))
+ONCE = Settings(retry=RetrySettings(network_attempts=1, rate_limit_attempts=1, resumes=0))
 Talk: TypeAlias = Any
 """`await talk(…)` begins a conversation; `talk.manager` is its manager."""
 

@@ -6,6 +6,7 @@ anthropic.py         Messages: frames and bodies         checked by anthropic_ru
 openai_chat.py       chat completions                    checked by openai_chat_rules.py
 openai_responses.py  responses                           checked by openai_responses_rules.py
 refusal.py           what is refused, in each provider's error format
+continuing.py        goes on with an answer that was cut
 faults.py            what can go wrong below the protocol
 usage.py             tokens and the prompt cache
 proofs.py            signatures and encrypted content that only this server can issue
@@ -13,6 +14,7 @@ proofs.py            signatures and encrypted content that only this server can 
 
 from typing import TYPE_CHECKING
 
+from palaver.testing.provider_server.continuing import continuing
 from palaver.testing.provider_server.faults import (
     Answer,
     Broken,
@@ -22,6 +24,7 @@ from palaver.testing.provider_server.faults import (
     Linger,
     Pings,
     Reset,
+    Severed,
     Split,
     Stray,
     Type,
@@ -45,9 +48,11 @@ __all__ = [
     "Received",
     "Reply",
     "Reset",
+    "Severed",
     "Split",
     "Stray",
     "Type",
+    "continuing",
 ]
 
 

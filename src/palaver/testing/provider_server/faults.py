@@ -40,6 +40,14 @@ class End(msgspec.Struct, frozen=True):
     after: int
 
 
+class Severed(msgspec.Struct, frozen=True):
+    """The connection ends after so many bytes of the body, wherever that is. `reset`: with a RST
+    instead of a clean end."""
+
+    after_bytes: int
+    reset: bool = False
+
+
 class Pings(msgspec.Struct, frozen=True):
     """After so many frames only keep-alives come, until the event is set or the client leaves."""
 
@@ -76,7 +84,9 @@ class Type(msgspec.Struct, frozen=True):
     content_type: str
 
 
-Fault: TypeAlias = Answer | Reset | Hang | End | Pings | Broken | Stray | Linger | Split | Type
+Fault: TypeAlias = (
+    Answer | Reset | Hang | End | Severed | Pings | Broken | Stray | Linger | Split | Type
+)
 Placed: TypeAlias = Reset | End | Pings | Broken | Stray
 
 

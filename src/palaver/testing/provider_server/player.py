@@ -27,6 +27,7 @@ from palaver.testing.provider_server.faults import (
     Pings,
     Placed,
     Reset,
+    Severed,
     Split,
     Stray,
     placed,
@@ -37,6 +38,10 @@ from palaver.testing.provider_server.reply import Signal
 from palaver.testing.script import Cut, Pause, rest
 
 _BURST = 32 * 1024
+
+
+class _Severed(Exception):
+    """As many bytes went out as were to go."""
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -57,12 +62,19 @@ class Player:
         self._way, self._received = way, received
         self._response, self._request = response, request
         self._placed = placed(way.faults)
+        self._severed = next((f for f in way.faults if isinstance(f, Severed)), None)
         self._chunk = next((f.chunk for f in way.faults if isinstance(f, Split)), 0)
         self._buffer = bytearray()
         self._next_at = 0.0
 
     async def play(self, frames: Iterator[bytes | Signal]) -> None:
         """Send `frames`; a fault or a failing step may end it early."""
+        try:
+            await self._play(frames)
+        except _Severed:
+            await self._sever()
+
+    async def _play(self, frames: Iterator[bytes | Signal]) -> None:
         pace, buffer = self._way.pace_s, self._buffer
         if not await self._strike(0):
             return
@@ -108,6 +120,13 @@ class Player:
         await self._flush()
         await self._response.write_eof()
         return False
+
+    async def _sever(self) -> None:
+        if self._severed is not None and self._severed.reset:
+            await self._drained()
+            reset(self._request)
+        else:
+            await self._response.write_eof()
 
     async def _strike(self, frames: int) -> bool:
         """The fault that waits after so many frames; False when the stream is over."""
@@ -158,6 +177,12 @@ class Player:
             return
         data = bytes(self._buffer)
         self._buffer.clear()
+        if self._severed is not None:
+            left = self._severed.after_bytes - self._received.sent_bytes
+            if len(data) >= left:
+                await self._response.write(data[:left])
+                self._received.sent_bytes += left
+                raise _Severed
         if not self._chunk:
             await self._response.write(data)
             self._received.sent_bytes += len(data)
