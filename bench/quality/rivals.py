@@ -8,6 +8,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -151,6 +152,11 @@ def ranked_sentences(case: Case, target: int) -> list[Message]:
 
 def textrank(units: Sequence[str]) -> list[int]:
     """Mihalcea and Tarau 2004: the units by their centrality, the most central first."""
+    return list(_ranked(tuple(units)))
+
+
+@cache
+def _ranked(units: tuple[str, ...]) -> list[int]:
     held = [content_words(unit) for unit in units]
     places: dict[str, list[int]] = {}
     for at, some in enumerate(held):
