@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.tools import BaseTool
 
+    from palaver.context.strategy import Strategy
     from palaver.recovery.manager import ErrorRecoveryManager
 
 DEFAULT_MODELS = {"anthropic": "anthropic:claude-sonnet-4-5", "openai": "openai:gpt-5-mini"}
@@ -315,6 +316,7 @@ async def open(
     blobs: BlobStore | None = None,
     clock: Clock | None = None,
     middleware: Sequence[StateMiddleware] = (),
+    strategies: "Sequence[Strategy]" = (),
     environment: Environment | None = None,
     recovery: "ErrorRecoveryManager | None" = None,
 ) -> AsyncIterator[ConversationManager]:
@@ -364,6 +366,7 @@ async def open(
             scope=scope,
             defaults=defaults,
             middleware=middleware,
+            strategies=strategies,
             owns_store=is_own,
         )
         closing.push_async_callback(manager.aclose)

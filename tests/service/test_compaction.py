@@ -460,3 +460,38 @@ async def test_the_model_recalls_what_was_compacted(opened: Opened) -> None:
     await conversation.undo_compaction()
     await _talk(conversation, 1)
     assert not model.requests[-1].tools
+
+
+async def test_a_strategy_of_ones_own(opened: Opened) -> None:
+    """What is handed in can be asked for by name, and tells the writer what to dwell on."""
+
+    class Haiku:
+        name = "haiku"
+
+        def emphasis(self, matter: Any) -> str:
+            return "Write it as a haiku about orders."
+
+    model = ScriptedModel(info=MODEL)
+    model.when("", _writer)
+    manager = await opened(model, replace(SMALL, summaries="inline"), strategies=[Haiku()])
+    conversation = await manager.create()
+    await _talk(conversation, 8)
+    report = await conversation.compact(strategy="haiku")
+    assert report.compaction.strategy == "haiku"
+    assert "haiku about orders" in model.requests[-1].messages[-1].text
+    with pytest.raises(palaver.ConfigurationError):
+        await conversation.compact(strategy="sonnet")
+
+
+async def test_a_lossless_export_keeps_the_window(opened: Opened) -> None:
+    """What was compacted, and undone, comes along; the record and the window are the same there."""
+    manager = await opened(_model())
+    conversation = await manager.create()
+    await _talk(conversation, 8)
+    await conversation.compact()
+    document = await manager.export(conversation.id, "jsonl")
+    [report] = await manager.import_conversations(document, name="c.jsonl")
+    taken = await manager.open(report.conversation)
+    assert _texts(taken.messages) == _texts(conversation.messages)
+    assert _texts(taken.state.window) == _texts(conversation.state.window)
+    assert taken.originals("m2")[0].text == ANSWER

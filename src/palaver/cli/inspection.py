@@ -98,18 +98,25 @@ def about(item: "ConversationSummary") -> str:
 # show
 
 
-def show(db: str | None, name: str, *, full: bool, as_json: bool) -> int:
-    """Print a whole conversation, through a pager on a terminal."""
+def show(db: str | None, name: str, *, full: bool, as_json: bool, window: bool = False) -> int:
+    """Print a whole conversation, through a pager on a terminal; with `window` what a model is sent
+    of it."""
 
     async def work(service: Opened) -> int:
         conversation = await service.manager.find(name)
         if as_json:
             print_json(_as_plain(conversation))
             return exits.OK
-        if not sys.stdout.isatty():
-            put(transcript(conversation.state, full=full))
-            return exits.OK
-        _page(transcript(conversation.state, full=full))
+        if window:
+            from palaver.cli.window_text import window_text
+
+            text = window_text(conversation.state)
+        else:
+            text = transcript(conversation.state, full=full)
+        if sys.stdout.isatty():
+            _page(text)
+        else:
+            put(text)
         return exits.OK
 
     return look(db, work)

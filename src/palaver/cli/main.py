@@ -243,11 +243,12 @@ def list_(db: str | None, as_json: bool, limit: int, archived: bool, pick: bool)
 @with_db
 @with_json
 @click.option("--full", is_flag=True, help="Tool calls with all their arguments and results.")
-def show(conversation: str, db: str | None, as_json: bool, full: bool) -> int:
+@click.option("--window", is_flag=True, help="What a model is sent: summaries with handles.")
+def show(conversation: str, db: str | None, as_json: bool, full: bool, window: bool) -> int:
     """Show a whole conversation. An id may be cut to its beginning or end."""
     from palaver.cli import inspection
 
-    return inspection.show(db, conversation, full=full, as_json=as_json)
+    return inspection.show(db, conversation, full=full, as_json=as_json, window=window)
 
 
 @cli.command()

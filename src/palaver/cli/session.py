@@ -159,14 +159,15 @@ def window_of(model: str) -> int | None:
 async def costs(
     manager: Any, conversation: "Conversation"
 ) -> tuple[dict[str, tuple[int, Usage, float | None]], float | None]:
-    """By model: attempts, usage and US dollars; and the dollars together. None where unknown."""
-    from palaver.domain.events import AttemptMade
+    """By model: requests, usage and US dollars; and the dollars together. None where unknown."""
+    from palaver.domain.events import AttemptMade, SideRequestMade
     from palaver.providers import catalogue
 
-    facts = await manager.store.read(Scope(), conversation.id, kinds=["attempt.made"])
+    kinds = ["attempt.made", "side_request.made"]
+    facts = await manager.store.read(Scope(), conversation.id, kinds=kinds)
     rows: dict[str, tuple[int, Usage, float | None]] = {}
     for fact in facts:
-        if isinstance(fact.event, AttemptMade):
+        if isinstance(fact.event, AttemptMade | SideRequestMade):
             model, usage = fact.event.model, fact.event.usage
             attempts, before, cost = rows.get(model, (0, Usage(), 0.0))
             rows[model] = attempts + 1, before + usage, plus(cost, catalogue.price(model, usage))

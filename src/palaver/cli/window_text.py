@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from palaver.context.window import ContextWindow
     from palaver.domain.compaction import Compaction
     from palaver.domain.messages import Message
+    from palaver.domain.state import ConversationState
     from palaver.service.compacting import CompactionReport, ContextReport
 
 CATEGORIES = {
@@ -154,6 +155,31 @@ def _facts(report: "CompactionReport") -> Iterable[str]:
         mark = "+" if fact.survives else "-"
         lines.append(f"    {mark} {fact.kind.replace('_', ' ')}: {one_line(fact.text, 70)}")
     return lines
+
+
+def window_text(state: "ConversationState") -> str:
+    """What a model is sent of the conversation: what was written names what it stands for."""
+    from palaver.context.handles import handle
+    from palaver.domain.compaction import Kept
+
+    compaction, path = state.compaction, state.messages
+    if compaction is None:
+        return messages_text(path, 0)
+    parts = []
+    for item in compaction.items:
+        if isinstance(item, Kept):
+            parts.append(messages_text(path[item.start : item.stop], item.start))
+            continue
+        ends = (
+            handle(s.start) + (f"–{handle(s.stop - 1)}" if s.stop - s.start > 1 else "")
+            for s in item.covers
+        )
+        said = [item.message.text, *(result.text for result in item.message.tool_results)]
+        text = safe("\n".join(filter(None, said)))
+        parts.append(f"[in place of {one_line(', '.join(ends), 90)}]\n{text}")
+    if compaction.covers < len(path):
+        parts.append(messages_text(path[compaction.covers :], compaction.covers))
+    return "\n\n".join(parts)
 
 
 def messages_text(messages: Sequence["Message"], first: int) -> str:

@@ -27,6 +27,11 @@ class Filled(msgspec.Struct, frozen=True):
     """The model's; None where unknown."""
 
     @property
+    def messages(self) -> int:
+        """Tokens of the messages in it."""
+        return max(0, self.used - self.fixed)
+
+    @property
     def overflows(self) -> bool:
         """Whether the model would refuse the next request."""
         return self.window is not None and self.used + self.reserve > self.window
@@ -74,15 +79,16 @@ def needed(state: ConversationState, filled: Filled, settings: CompactionSetting
 
 def asked(filled: Filled, settings: CompactionSettings) -> Need:
     """What a compaction that a person asks for has to reach: the target, or, where the window holds
-    less than that, the same share of what it holds."""
-    return _need("manual", filled, settings, at_most=round(settings.target * filled.used))
+    less than that, the same share of its messages."""
+    return _need("manual", filled, settings, at_most=round(settings.target * filled.messages))
 
 
 def overflowed(filled: Filled, settings: CompactionSettings) -> Need | None:
     """What a compaction has to reach after a provider counted more than we did."""
     if not settings.automatic:
         return None
-    return _need("overflow", filled, settings, at_most=round(_AFTER_OVERFLOW * filled.used))
+    half = round(_AFTER_OVERFLOW * filled.used) - filled.fixed
+    return _need("overflow", filled, settings, at_most=max(half, filled.messages // 4))
 
 
 def is_worth_preparing(
@@ -117,6 +123,7 @@ def _need(
     if filled.window is not None:
         room = filled.window - filled.reserve
         target, limit = min(target, round(settings.target * room)), min(limit, room)
+    target, limit = target - filled.fixed, limit - filled.fixed
     if at_most is not None:
-        target, limit = min(target, at_most), min(limit, filled.used)
-    return Need(reason, filled.used, max(1, target - filled.fixed), max(1, limit - filled.fixed))
+        target, limit = min(target, at_most), min(limit, filled.messages)
+    return Need(reason, filled.used, max(1, target), max(1, limit))

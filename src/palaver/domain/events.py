@@ -175,7 +175,7 @@ class SideRequestMade(_Event, frozen=True, tag="side_request.made"):
     usage: Usage
     error: ErrorInfo | None = None
     is_used: bool = True
-    """False: it gave nothing that could be used. What a summary was used for is told by the usage in
+    """False: it gave nothing that could be used. Whether a summary was used is told by the usage in
     `Compacted`."""
     duration_s: float = 0.0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+from palaver.context.strategy import Strategy
 from palaver.domain.clock import Clock
 from palaver.domain.errors import ConversationBusy, InvalidInput, NotFound
 from palaver.domain.events import (
@@ -65,6 +66,7 @@ class ConversationManager:
         scope: Scope = _SCOPE,
         defaults: UserPreferences = _DEFAULTS,
         middleware: Sequence[StateMiddleware] = (),
+        strategies: Sequence[Strategy] = (),
         owns_store: bool = True,
     ) -> None:
         self._store, self._blobs, self._scope = store, blobs, scope
@@ -98,6 +100,7 @@ class ConversationManager:
             load=self._states_of,
             reload=self._reload,
             states=self._states,
+            strategies=strategies,
         )
 
     @property

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 from palaver import log
+from palaver.context.strategy import Strategy
 from palaver.context.window import ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, NotFound, PalaverError, ProviderError, StoreError
@@ -61,6 +62,7 @@ class TurnRunner:
         load: Callable[[TurnRecord], Awaitable[StateManager]],
         reload: Callable[[MessageId], Awaitable[None]],
         states: Callable[[ConversationId], Awaitable[StateManager]],
+        strategies: Sequence[Strategy] = (),
     ) -> None:
         self.sessions = TurnSessions(
             store=store,
@@ -91,6 +93,7 @@ class TurnRunner:
             clock=clock,
             chance=chance,
             price=price,
+            strategies=strategies,
         )
         self.preparations = Preparations(self.compactions, self.window, states)
         self._shrinker = TurnShrinker(self.window, self.compactions, self.preparations)
