@@ -19,7 +19,15 @@ from palaver.domain.compaction import Compaction, Kept, Tier, Written, check
 from palaver.domain.errors import ConfigurationError
 from palaver.domain.history import History
 from palaver.domain.ids import CallId, CompactionId, MessageId
-from palaver.domain.messages import Message, Role, StopReason, Text, ToolCall, ToolResult
+from palaver.domain.messages import (
+    Flag,
+    Message,
+    Role,
+    StopReason,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from palaver.settings import CompactionSettings
 from palaver.testing.history import valid_history
 from tests.context.histories import COUNTS, history
@@ -209,6 +217,16 @@ async def test_pins_stay() -> None:
     result = await compacted(asked, Writer(SUMMARY))
     assert_sound(asked, result)
     assert pins <= {message.id for message in result.compacted_messages}
+
+
+async def test_the_first_request_is_a_persons() -> None:
+    """Where an import was given a first message, the one that a person wrote first stays."""
+    made = Message(Role.USER, (Text("(begun)"),), MessageId("made"), flags=(Flag.SYNTHETIC,))
+    asked = task([made, Message.assistant("Hello, how can I help?", id="hello"), *talk(20)])
+    for writer in (Writer(SUMMARY), None):
+        result = await compacted(asked, writer)
+        assert_sound(asked, result)
+        assert asked.messages[2] in result.compacted_messages
 
 
 async def test_work_on_one_prompt() -> None:

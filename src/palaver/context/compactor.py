@@ -53,7 +53,8 @@ from palaver.settings import CompactionSettings
 
 _PREFACE_TOKENS = 30
 """Of a summary's first line, and of the message around it."""
-_QUARTER = 4
+_SUMMARY_SHARE = 0.25
+"""Of the target, that a summary may take at most, whatever the settings allow."""
 _NAMES_SHARE = 0.5
 """Of the summary's length: what names may take behind it, where there is room."""
 _FAR_TOO_LONG = 3
@@ -249,7 +250,7 @@ class _Work:
         )
 
     def _allowance(self) -> int:
-        return max(64, min(self._settings.summary_tokens, self._task.target // _QUARTER))
+        return max(64, min(self._settings.summary_tokens, int(self._task.target * _SUMMARY_SHARE)))
 
     def _reserved(self) -> int:
         """Tokens that a summary is reckoned with, its names included."""

@@ -11,7 +11,7 @@ import msgspec
 from palaver.context.draft import Draft, Task
 from palaver.context.groups import GroupKind, groups
 from palaver.domain.compaction import Item, Kept, LossRecord, Span, Tier, Written
-from palaver.domain.messages import Message, Role, StopReason
+from palaver.domain.messages import Flag, Message, Role, StopReason
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -178,6 +178,9 @@ def required(units: Sequence[Unit], task: Task) -> dict[int, str]:
     spoken = [
         n for n, unit in enumerate(units) if unit.kind is GroupKind.USER and not unit.is_extract
     ]
+    # What Palaver wrote in a person's place, to make an import valid, is nobody's request.
+    own = [n for n in spoken if Flag.SYNTHETIC not in units[n].first.message.flags]
+    spoken = own or spoken
     found = {n: "the system message" for n, u in enumerate(units) if u.kind is GroupKind.SYSTEM}
     for number, unit in enumerate(units):
         if any(entry.message.id in task.pins for entry in unit.entries if entry.message.id):

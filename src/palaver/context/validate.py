@@ -12,7 +12,7 @@ from palaver.context.handles import position_of
 from palaver.context.identifiers import identifiers, texts
 from palaver.context.summary_faults import Source
 from palaver.domain.compaction import Kept, Span, Tier, Written
-from palaver.domain.messages import Message, Role, StopReason, Text
+from palaver.domain.messages import Flag, Message, Role, StopReason, Text
 
 UNSUPPORTED = 0.05
 """Share of a summary's identifiers that may be absent from what it stands for; a model's own
@@ -128,6 +128,8 @@ def _binding(task: Task, draft: Draft) -> dict[int, str]:
             names[at] = "a pinned message"
         if message.role is Role.USER:
             users.append(at)
+    own = [at for at in users if Flag.SYNTHETIC not in task.messages[at].flags]
+    users = own or users
     if users:
         names[users[0]] = "the first message of the user"
         names[users[-1]] = "the latest message of the user"
