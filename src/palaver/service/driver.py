@@ -36,13 +36,16 @@ class TurnDriver:
         self._states, self._store, self._scope = states, store, scope
         self._session, self._settings, self._moved = session, settings, moved
         self._flush: asyncio.Task[None] | None = None
+        self._look: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._has_written = False
+        """Since the last look at the turn's owner; a write of rows proves who that is."""
         self._writing = asyncio.Lock()
         """Held while rows are on their way: rows of a run log must follow each other."""
 
     async def drive(self, emissions: AsyncIterator[Emission]) -> None:
         """Run the turn until it ends, is held, or another process takes it over, which its readers
         then follow. Failures of the store end it, and are shown."""
-        watch = asyncio.create_task(self._watch_owner(), name="watch the turn's owner")
+        self._look_later()
         try:
             async with aclosing(emissions) as turn:  # type: ignore[type-var]
                 async for emission in turn:
@@ -55,7 +58,7 @@ class TurnDriver:
         except PalaverError as error:
             self._fail(error)
         finally:
-            watch.cancel()
+            self._stop_looking()
             await self._stop_flushing()
 
     def show(self, events: list[StreamEvent]) -> None:
@@ -76,17 +79,34 @@ class TurnDriver:
         if not self._session.is_ended:
             self._session.publish([TurnFailed(self._session.turn, error.info())])
 
-    async def _watch_owner(self) -> None:
-        """Stop a turn that another process has taken, even while nothing of it is written."""
-        while True:
-            await asyncio.sleep(self._settings.owner_check_s)
-            try:
-                record = await self._store.turn(self._scope, self._session.turn)
-            except PalaverError:
-                continue  # the next commit says what is wrong
+    # Another process may take the turn, also while nothing of it is written.
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(self._settings.owner_check_s, self._look_at_owner)
+
+    def _look_at_owner(self) -> None:
+        if self._has_written or self._writing.locked():  # one that is under way will say so, too
+            self._has_written = False
+            self._look_later()
+        else:
+            self._look = asyncio.create_task(self._check_owner(), name="look at the turn's owner")
+
+    async def _check_owner(self) -> None:
+        """Stop the turn when another process has taken it."""
+        try:
+            record = await self._store.turn(self._scope, self._session.turn)
+        except PalaverError:
+            pass  # the next commit says what is wrong
+        else:
             if record.epoch != self._session.epoch:
                 self._session.cancel()
                 return
+        self._look_later()
+
+    def _stop_looking(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
 
     async def _commit(self, commit: Commit) -> None:
         async with self._writing:
@@ -94,6 +114,7 @@ class TurnDriver:
             run = (self._session.turn, rows) if rows else None
             facts = RecordFacts(commit.facts, self._session.turn, self._session.epoch)
             await self._states.dispatch(facts, run=run)
+            self._has_written = self._has_written or bool(rows)
             self._session.error = commit.error
             self._session.publish(commit.shown)
             self._session.written(self._session.last)
@@ -123,6 +144,7 @@ class TurnDriver:
             # Deltas promise nothing: the next commit carries them, and speaks up if it cannot.
             log.get("turn").warning("deltas_not_written", code=error.code)
             return False
+        self._has_written = True
         self._session.written(rows[-1].last)
         return self._session.last > rows[-1].last
 
