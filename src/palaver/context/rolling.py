@@ -5,7 +5,7 @@ append costs depends on the message, what a compaction costs on the window; neit
 conversation has become. Every original stays, and can be asked for by the handles in the window.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -117,17 +117,8 @@ class Window(Generic[M]):
 
     def search(self, text: str, *, limit: int = 10) -> list[Found]:
         """Originals that hold most of the words of `text`, the best and newest first."""
-        words = dict.fromkeys(text.casefold().split())
-        ranked: list[tuple[int, int, str]] = []
-        for at, message in enumerate(self._messages):
-            said = "\n".join(texts(message))
-            folded = said.casefold()
-            if hits := sum(word in folded for word in words):
-                ranked.append((hits, at, _excerpt(said, folded, words)))
-        ranked.sort(reverse=True)
-        return [Found(handle(at), excerpt, self.recall(handle(at))) for _, at, excerpt in ranked][
-            :limit
-        ]
+        found = excerpts(self._messages, text, limit=limit)
+        return [Found(handle(at), said, self.recall(handle(at))) for at, said in found]
 
     @property
     def tokens(self) -> int:
@@ -221,7 +212,22 @@ class Window(Generic[M]):
         self._compactions += 1
 
 
-def _excerpt(said: str, folded: str, words: dict[str, None]) -> str:
+def excerpts(messages: Sequence[Message], text: str, *, limit: int) -> list[tuple[int, str]]:
+    """Positions of messages that hold most of the words of `text`, the best and newest first, each
+    with what it says around them. Costs a walk over all."""
+    words = dict.fromkeys(text.casefold().split())
+    ranked: list[tuple[int, int, str]] = []
+    for at, message in enumerate(messages):
+        said = "\n".join(texts(message))
+        folded = said.casefold()
+        if hits := sum(word in folded for word in words):
+            ranked.append((hits, at, said))
+    best = sorted(ranked, key=lambda each: each[:2], reverse=True)[:limit]
+    return [(at, _excerpt(said, words)) for _, at, said in best]
+
+
+def _excerpt(said: str, words: dict[str, None]) -> str:
+    folded = said.casefold()
     at = min(found for word in words if (found := folded.find(word)) >= 0)
     start = max(0, min(at, len(said)) - _EXCERPT // 4)
     return " ".join(said[start : start + _EXCERPT].split())
