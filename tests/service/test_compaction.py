@@ -1,8 +1,10 @@
 """What compaction in a conversation promises: the window shrinks by itself, and nothing is lost."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,7 +63,8 @@ async def opened() -> AsyncIterator[Opened]:
             model: ScriptedModel, context: CompactionSettings = SMALL, **options: Any
         ) -> ConversationManager:
             settings = Settings(context=context)
-            door = palaver.open(":memory:", model=model, settings=settings, **options)
+            path = options.pop("path", ":memory:")
+            door = palaver.open(path, model=model, settings=settings, **options)
             return await stack.enter_async_context(door)
 
         yield open_with
@@ -495,3 +498,28 @@ async def test_a_lossless_export_keeps_the_window(opened: Opened) -> None:
     assert _texts(taken.messages) == _texts(conversation.messages)
     assert _texts(taken.state.window) == _texts(conversation.state.window)
     assert taken.originals("m2")[0].text == ANSWER
+
+
+async def test_a_crash_between_the_fact_and_the_request(opened: Opened, tmp_path: Path) -> None:
+    """A program that dies when the window is smaller and nothing was sent leaves what the log says:
+    the message, the smaller window, and a turn that was interrupted; the talk goes on."""
+    model, never = _model(), asyncio.Event()
+    manager = await opened(model, path=tmp_path / "a" / "c.db")
+    conversation = await manager.create()
+    await _talk(conversation, 8)
+    await conversation.compact()
+    model.when("Stop here", [Pause(until=never)])
+    session = await conversation.start("Stop here")
+    await _until(lambda: bool(model.streams) and not model.streams[-1].is_done)
+    left = tmp_path / "b" / "c.db"
+    left.parent.mkdir()
+    for name in ("c.db", "c.db-wal"):  # what the disk holds at this moment
+        if (tmp_path / "a" / name).exists():
+            shutil.copy(tmp_path / "a" / name, left.parent / name)
+    async with palaver.open(left, model=_model(), settings=Settings(context=SMALL)) as later:
+        found = await later.open(conversation.id)
+        assert found.state.turn is None
+        assert found.state.compaction == conversation.state.compaction
+        assert _texts(found.messages)[-1] == "Stop here"
+        assert (await found.say(_question(99))).text == ANSWER
+    session.cancel()

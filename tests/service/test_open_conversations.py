@@ -69,7 +69,7 @@ async def test_a_handle_goes_on_after_its_state_was_let_go_of(
     model = ScriptedModel(["A", "X", "B"])
     manager = await opened(model, path=tmp_path / "c.db", settings=limits(1))
     mine = await manager.create()
-    await mine.say("a")
+    await manager.streams.settled((await mine.say("a")).turn)
     other = await manager.create()
     await manager.streams.settled((await other.say("x")).turn)
     assert awake([mine, other]) == [1]

@@ -62,15 +62,9 @@ def refusal(draft: Draft | None, need: Need, min_gain: float) -> str:
     return ""
 
 
-def still_fits(state: ConversationState, compaction: Compaction, seen: History[Message]) -> bool:
-    """Whether what was prepared from `seen` may stand for the beginning of the conversation now.
-
-    It begins with the very messages that were read, or, where they were loaded anew, with the same
-    content: a redaction changes both.
-    """
+def still_fits(state: ConversationState, compaction: Compaction) -> bool:
+    """Whether what was prepared may stand for the beginning of the conversation now: it begins with
+    the same messages, of which none was erased. Costs a walk over them."""
     if not is_on(state.messages, compaction):
         return False
-    covered = state.messages.first(compaction.covers)
-    return covered.starts_with(seen.first(compaction.covers)) or (
-        hash_of(covered) == compaction.source_hash
-    )
+    return hash_of(state.messages.first(compaction.covers)) == compaction.source_hash

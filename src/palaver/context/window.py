@@ -155,6 +155,11 @@ class ContextWindowManager:
         name, advice, tokens = max(_fixed_parts(state, measured, count), key=lambda part: part[2])
         return f"The largest part that cannot shrink is {name}, about {tokens:,} tokens. {advice}"
 
+    def forget(self, conversation: ConversationId) -> None:
+        """Keep nothing of it: it is counted anew when it is asked for again."""
+        self._ledgers.pop(conversation, None)
+        self._readings.pop(conversation, None)
+
     # Compaction.
 
     def should_compact(self, state: ConversationState, measured: ContextWindow) -> Need | None:

@@ -21,7 +21,7 @@ from palaver.domain.messages import Message
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Usage
 from palaver.service.actions import CompactContext, RecordSideRequests, UndoCompaction
-from palaver.service.compaction import Wish
+from palaver.service.compaction import Basis, Wish
 from palaver.service.state import StateManager
 from palaver.system import new_id
 
@@ -33,8 +33,8 @@ class CompactionReport(msgspec.Struct, frozen=True):
     """What a compaction did, or, as a preview, would do. Tokens are of the messages."""
 
     compaction: Compaction
-    seen: ConversationState
-    """The conversation that it was made of."""
+    basis: Basis
+    """What it was made of; where that has changed, it cannot be applied."""
     goes: tuple[Message, ...]
     """Messages that the window no longer holds as they were; the log does."""
     stays: tuple[Message, ...]
@@ -211,12 +211,12 @@ class Compacting:
         cost = self._runner.cost_of(shrunk.paid)
         goes, stays = _going(state, shrunk.compaction)
         cache = compactions.cache_effect(state, shrunk.compaction, cost)
-        report = CompactionReport(shrunk.compaction, state, goes, stays, cache, cost)
+        report = CompactionReport(shrunk.compaction, Basis.of(state), goes, stays, cache, cost)
         return report, shrunk.paid
 
     def _still(self, preview: CompactionReport) -> CompactionReport:
         now = self._states.state
-        if not self._runner.compactions.holds(now, preview.seen, preview.compaction):
+        if not preview.basis.holds(now, preview.compaction):
             raise InvalidInput(
                 "the conversation is no longer what the preview was made of",
                 hint="Look at a new preview.",

@@ -27,7 +27,7 @@ from palaver.context.window import ContextWindow, ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.compaction import Compaction, check
 from palaver.domain.errors import ConfigurationError, InvalidTransition, PalaverError
-from palaver.domain.ids import CompactionId, ConversationId
+from palaver.domain.ids import CompactionId, ConversationId, MessageId
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Usage
 from palaver.engine.assemble import offered_tools, system_prompt
@@ -94,13 +94,9 @@ class Compactions:
         """What a compaction that a person asks for has to reach."""
         return self._window.when_asked(self.measured(state))
 
-    def holds(
-        self, state: ConversationState, seen: ConversationState, compaction: Compaction
-    ) -> bool:
-        """Whether a compaction that was made of `seen` may be used for `state`, which has gone on
-        since: it reads what was read, with the same pins, behind the same earlier compaction."""
-        is_same = _compaction_id(seen) == _compaction_id(state) and seen.pins == state.pins
-        return is_same and still_fits(state, compaction, seen.messages)
+    def forget(self, conversation: ConversationId) -> None:
+        """Nobody uses it for now: nothing of it is kept in memory."""
+        self._analysers.pop(conversation, None)
 
     def cache_effect(
         self, state: ConversationState, compaction: Compaction, cost_usd: float | None
@@ -231,8 +227,21 @@ class Compactions:
         return found
 
 
-def _compaction_id(state: ConversationState) -> CompactionId | None:
-    return None if state.compaction is None else state.compaction.id
+class Basis(msgspec.Struct, frozen=True):
+    """What a compaction was made of, beside the messages that it covers."""
+
+    previous: CompactionId | None
+    pins: tuple[MessageId, ...]
+
+    @classmethod
+    def of(cls, state: ConversationState) -> "Basis":
+        """The basis that `state` gives."""
+        previous = None if state.compaction is None else state.compaction.id
+        return cls(previous, state.pins)
+
+    def holds(self, state: ConversationState, compaction: Compaction) -> bool:
+        """Whether a compaction of this basis may be used for `state`, which has gone on since."""
+        return self == Basis.of(state) and still_fits(state, compaction)
 
 
 class _Analyser:

@@ -74,7 +74,9 @@ class ConversationManager:
         self._middleware = list(middleware)
         self._subscribers: list[StateSubscriber] = []
         self._open = OpenConversations(
-            limit=settings.open_conversations, limit_bytes=settings.open_bytes
+            limit=settings.open_conversations,
+            limit_bytes=settings.open_bytes,
+            let_go=self._let_go,
         )
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock
@@ -340,6 +342,9 @@ class ConversationManager:
         if record.scope != self._scope and record.scope.tenant != self._scope.tenant:
             raise NotFound(f"turn {record.id} belongs to another tenant")
         return await self._states(record.conversation)
+
+    def _let_go(self, conversation: ConversationId) -> None:
+        self._runner.forget(conversation)
 
     async def _reload(self, redacted: MessageId) -> None:
         """Let go of a redacted message wherever it is in memory: forks share it."""

@@ -6,6 +6,7 @@ nothing but the time of reading it again; when nobody does, the manager goes wit
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from palaver.domain.ids import ConversationId
@@ -18,10 +19,13 @@ of them can be let go of, and each look would be at all of them."""
 
 class OpenConversations:
     """The `StateManager`s of one `ConversationManager`, at most `limit` idle ones with their
-    states, and `limit_bytes` of those."""
+    states, and `limit_bytes` of those. `let_go` is told of each whose state is no longer kept, so
+    that others keep nothing of it either."""
 
-    def __init__(self, *, limit: int, limit_bytes: int) -> None:
-        self._limit, self._limit_bytes = limit, limit_bytes
+    def __init__(
+        self, *, limit: int, limit_bytes: int, let_go: Callable[[ConversationId], None]
+    ) -> None:
+        self._limit, self._limit_bytes, self._told = limit, limit_bytes, let_go
         self._held: WeakValueDictionary[ConversationId, StateManager] = WeakValueDictionary()
         self._awake: OrderedDict[ConversationId, tuple[StateManager, int]] = OrderedDict()
         """With their weights; the one that was used last is the last."""
@@ -44,6 +48,7 @@ class OpenConversations:
     def forget(self, conversation: ConversationId) -> StateManager | None:
         """Keep it no longer; returns it if somebody holds it."""
         self._count_out(conversation)
+        self._told(conversation)
         return self._held.pop(conversation, None)
 
     def awake(self) -> list[StateManager]:
@@ -60,6 +65,7 @@ class OpenConversations:
             if states.is_idle:
                 self._count_out(states.id)
                 states.rest()
+                self._told(states.id)
             else:
                 self._awake.move_to_end(states.id)
         self._awake.move_to_end(but.id)

@@ -22,7 +22,7 @@ from palaver.domain.ids import ConversationId
 from palaver.domain.state import ConversationState
 from palaver.engine.ports import Shrunk
 from palaver.service.actions import RecordSideRequests
-from palaver.service.compaction import Compactions, Wish
+from palaver.service.compaction import Basis, Compactions, Wish
 from palaver.service.state import StateManager
 
 KEPT = 256
@@ -33,16 +33,22 @@ StatesOf = Callable[[ConversationId], Awaitable[StateManager]]
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A compaction of `seen`, waiting until it is needed. None: there is nothing to gain."""
+    """A compaction that waits until it is needed. None: there is nothing to gain."""
 
-    seen: ConversationState
+    basis: Basis
+    messages: int
+    """Of the path that was read."""
     compaction: Compaction | None
 
     def is_current(self, state: ConversationState) -> bool:
-        """Whether another try would come to the same, for all that can be told at once."""
+        """Whether another try would come to the same."""
         if self.compaction is None:
-            return len(state.messages) - len(self.seen.messages) < NOTHING_NEW
-        return True
+            return len(state.messages) - self.messages < NOTHING_NEW
+        return self.fits(state)
+
+    def fits(self, state: ConversationState) -> bool:
+        """Whether it may be used for `state`."""
+        return self.compaction is not None and self.basis.holds(state, self.compaction)
 
 
 class Preparations:
@@ -60,7 +66,7 @@ class Preparations:
         if state.id in self._tasks or not self._window.should_prepare(state, measured):
             return
         ready = self._ready.get(state.id)
-        if ready is not None and ready.is_current(state) and self._fits(ready, state):
+        if ready is not None and ready.is_current(state):
             return
         self._ready.pop(state.id, None)
         need = ahead(measured.filled, self._window.settings)
@@ -83,7 +89,7 @@ class Preparations:
         if ready is None or ready.compaction is None:
             return None
         del self._ready[state.id]
-        if not self._fits(ready, state):
+        if not ready.fits(state):
             return None
         count = self._compactions.counter(state)
         before = sum(map(count, state.window))
@@ -94,10 +100,6 @@ class Preparations:
             ready.compaction, reason=need.reason, tokens_before=before, tokens_after=after
         )
         return Shrunk(made)
-
-    def _fits(self, ready: Prepared, state: ConversationState) -> bool:
-        made = ready.compaction
-        return made is None or self._compactions.holds(state, ready.seen, made)
 
     def drop(self, conversation: ConversationId) -> None:
         """Forget what was prepared, and stop what is being prepared."""
@@ -123,7 +125,8 @@ class Preparations:
     async def _prepare(self, state: ConversationState, need: Need) -> None:
         try:
             shrunk = await self._compactions.planned(state, need, Wish())
-            self._ready[state.id] = Prepared(state, shrunk.compaction)
+            made = Prepared(Basis.of(state), len(state.messages), shrunk.compaction)
+            self._ready[state.id] = made
             if len(self._ready) > KEPT:
                 self._ready.popitem(last=False)
             if shrunk.paid:

@@ -2,9 +2,11 @@
 
 import re
 
+from palaver.domain.errors import StreamTruncated
+from palaver.domain.events import SideRequestMade
 from palaver.domain.messages import Flag, Message, Role
 from palaver.domain.state import ConversationState
-from palaver.domain.values import GenerationSettings
+from palaver.domain.values import GenerationSettings, Usage
 from palaver.providers.base import Finished, Model, ModelRequest
 
 LONGEST = 60
@@ -40,8 +42,9 @@ def shortened(text: str) -> str:
     ).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-async def model_title(model: Model, state: ConversationState) -> str:
-    """A title by `model`, from the first question and its answer. Raises ProviderError."""
+async def model_title(model: Model, state: ConversationState) -> tuple[str, SideRequestMade]:
+    """A title by `model`, from the first question and its answer, and what it cost. Raises
+    ProviderError."""
     read = [Message(m.role, m.content) for m in state.messages[:2] if m.text]
     excerpt = "\n\n".join(f"{m.role}: {m.text[:_EXCERPT]}" for m in read)
     request = ModelRequest(
@@ -54,7 +57,9 @@ async def model_title(model: Model, state: ConversationState) -> str:
             for event in batch:
                 if isinstance(event, Finished):
                     said = "".join(getattr(block, "text", "") for block in event.content)
-                    return shortened(said) or extractive_title(state)
+                    title, usage = shortened(said), event.usage or Usage(estimated=True)
+                    made = SideRequestMade("title", model.name, usage, is_used=bool(title))
+                    return title or extractive_title(state), made
     finally:
         await stream.aclose()
-    return extractive_title(state)
+    raise StreamTruncated("the title had no end")

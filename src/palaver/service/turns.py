@@ -21,7 +21,7 @@ from palaver.engine.ports import Emission, TurnPorts
 from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
 from palaver.recovery.manager import ErrorRecoveryManager
-from palaver.service.actions import NameConversation
+from palaver.service.actions import NameConversation, RecordSideRequests
 from palaver.service.compaction import Compactions
 from palaver.service.driver import TurnDriver
 from palaver.service.ending import TurnEnder
@@ -192,6 +192,13 @@ class TurnRunner:
                 await self.name(states, self.settings.titles, is_asked=False)
             except PalaverError as error:  # the answer is stored; its name can wait
                 log.get("titles").warning("title_failed", code=error.code)
+        self._look_ahead(states)
+
+    def _look_ahead(self, states: StateManager) -> None:
+        """Use the time until the next message to prepare what it will need."""
+        state = states.state
+        if state.turn is None and not self._closed:
+            self.preparations.consider(state, self.compactions.measured(state))
 
     async def name(
         self,
@@ -210,7 +217,8 @@ class TurnRunner:
             return state.metadata.title
         if by == "model":
             try:
-                title = await model_title(self._model(state.preferences.model), state)
+                title, made = await model_title(self._model(state.preferences.model), state)
+                await states.dispatch(RecordSideRequests((made,)))
             except ProviderError as error:
                 log.get("titles").warning("title_failed", code=error.code)
         title = title or extractive_title(state)
@@ -256,6 +264,11 @@ class TurnRunner:
         """See `Eraser`."""
         self.preparations.drop_all()  # they may quote it
         return await self._eraser.redact(states, message, note)
+
+    def forget(self, conversation: ConversationId) -> None:
+        """Nobody uses it for now: keep nothing of its messages."""
+        self.window.forget(conversation)
+        self.compactions.forget(conversation)
 
     def cost_of(self, made: Sequence[SideRequestMade]) -> float | None:
         """US dollars for requests beside turns; None where a price is unknown."""
