@@ -49,8 +49,9 @@ _LEAST_CLIPPED = 0.3
 _USERS, _USERS_MORE, _USERS_MOST = 0.4, 0.2, 0.85
 """Of the room, for messages of the user if all fit: at least, beyond the share of the tokens that
 may stay, and at most."""
-_SOME = 0.2
-"""Of the room, for those that say most, if not all fit."""
+_SOME = 0.5
+"""Of the room, for those that say most, if not all fit; the less, the more of all is the user's:
+who speaks in most of a conversation is no single person who asks for something."""
 _BONUS = 6.0
 """What a message of the user is worth beside its words, so that short ones are not forgotten."""
 _AMPLE = 1.25
@@ -132,7 +133,7 @@ class _Extraction:
         chosen = (
             others
             if needed <= spend
-            else self._telling(others, room * _SOME * (1 - users_share(self._units)))
+            else self._telling(others, room * _SOME * (1 - users_share(self._units)) ** 3)
         )
         for number in chosen:
             self._fates[number] = _Fate.KEPT
