@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from palaver import log
 from palaver.context.need import Need, ahead
 from palaver.context.window import ContextWindow, ContextWindowManager
-from palaver.domain.compaction import Compaction, window_of
+from palaver.domain.compaction import Compaction
 from palaver.domain.errors import PalaverError
 from palaver.domain.ids import ConversationId
 from palaver.domain.state import ConversationState
@@ -92,8 +92,9 @@ class Preparations:
         if not ready.fits(state):
             return None
         count = self._compactions.counter(state)
-        before = sum(map(count, state.window))
-        after = sum(map(count, window_of(state.messages, ready.compaction)))
+        since = sum(count(message) for message in state.messages.since(ready.messages))
+        before = ready.compaction.tokens_before + since
+        after = ready.compaction.tokens_after + since
         if after > min(need.limit, before * (1 - self._window.settings.min_gain)):
             return None
         made = replace(
