@@ -27,14 +27,16 @@ class RequestMaker:
 
     async def make_room(self, model: Model) -> AsyncIterator[Emission]:
         """Make the window smaller where `model` or the settings ask for it."""
-        need = self._ports.shrinker.due(self._ports.latest(), self._measured(model))
-        async for emission in self._meet(need, model, None):
+        measured = self._measured(model)
+        need = self._ports.shrinker.due(self._ports.latest(), measured)
+        async for emission in self._meet(need, model, measured, None):
             yield emission
 
     async def make_smaller(self, model: Model, failure: ProviderError) -> AsyncIterator[Emission]:
         """The provider refused the request as too long: only a smaller one may be sent."""
-        need = self._ports.window.after_overflow(self._measured(model))
-        async for emission in self._meet(need, model, failure):
+        measured = self._measured(model)
+        need = self._ports.window.after_overflow(measured)
+        async for emission in self._meet(need, model, measured, failure):
             yield emission
 
     async def show_left_out(self, model: Model) -> AsyncIterator[Emission]:
@@ -62,19 +64,24 @@ class RequestMaker:
         return failure
 
     async def _meet(
-        self, need: Need | None, model: Model, failure: ProviderError | None
+        self,
+        need: Need | None,
+        model: Model,
+        measured: ContextWindow,
+        failure: ProviderError | None,
     ) -> AsyncIterator[Emission]:
         before = self._ports.latest().compaction
         room = RoomMaker(self._ports)
         if need is not None:
             async for emission in room.make(need):
                 yield emission
+            measured = self._measured(model)
         state = self._ports.latest()
         self.refusal = room.stopped
         if self.refusal is None and failure is not None and state.compaction is before:
             self.refusal = self.explained(failure, model)
         if self.refusal is None:
-            self.refusal = self._ports.window.refusal(state, self._measured(model))
+            self.refusal = self._ports.window.refusal(state, measured)
 
     def _measured(self, model: Model) -> ContextWindow:
         ports, state = self._ports, self._ports.latest()

@@ -35,7 +35,8 @@ class TurnDriver:
     ) -> None:
         self._states, self._store, self._scope = states, store, scope
         self._session, self._settings, self._moved = session, settings, moved
-        self._flush: asyncio.Task[None] | None = None
+        self._flush: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        """Deltas will be written, or are being written."""
         self._look: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._has_written = False
         """Since the last look at the turn's owner; a write of rows proves who that is."""
@@ -120,15 +121,21 @@ class TurnDriver:
             self._session.written(self._session.last)
 
     def _flush_later(self) -> None:
-        if self._flush is None or self._flush.done():
-            self._flush = asyncio.create_task(self._write_soon(), name="write deltas")
+        if self._flush is None:
+            loop = asyncio.get_running_loop()
+            self._flush = loop.call_later(self._settings.flush_s, self._begin_flush)
 
-    async def _write_soon(self) -> None:
-        is_behind = True
-        while is_behind:
-            await asyncio.sleep(self._settings.flush_s)
-            async with self._writing:
+    def _begin_flush(self) -> None:
+        self._flush = asyncio.create_task(self._write_together(), name="write deltas")
+
+    async def _write_together(self) -> None:
+        async with self._writing:
+            try:
                 is_behind = await self._write()
+            finally:
+                self._flush = None
+        if is_behind:
+            self._flush_later()
 
     async def _write(self) -> bool:
         """Write what is shown and not durable. Returns whether more has come meanwhile."""
