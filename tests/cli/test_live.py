@@ -13,6 +13,8 @@ from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import StopReason, Text, ToolCall, ToolResult
 from palaver.domain.stream import (
     AttemptStarted,
+    BlockReset,
+    ModelSwitched,
     ReasoningDelta,
     RetryScheduled,
     StreamEvent,
@@ -173,6 +175,23 @@ def test_thinking_is_dim() -> None:
     assert [line for line in terminal.lines if line] == ["Hm.", "Yes", "Answer"]
 
 
+def test_an_answer_that_breaks_goes_on_where_it_broke() -> None:
+    """Its text stays one paragraph; the line about the break stands beside it, and a call that does
+    not count says so."""
+    cut = ErrorInfo("stream_truncated", "cut off")
+    terminal = Terminal().show(
+        TextDelta("half an "),
+        ToolRequested(CallId("c1"), "weather"),
+        BlockReset("tool_call", CallId("c1")),
+        RetryScheduled(1, 0.4, cut, continues=True),
+        AttemptStarted(2, "m", continues=True),
+        TextDelta("answer"),
+        END,
+    )
+    assert "the answer broke off (cut off); it goes on in 0.4 s" in terminal.text
+    assert "weather  made anew" in terminal.text
+
+
 def test_endings_are_said() -> None:
     """A cut, a cancel, a retry and a failure each have their line."""
     assert "reached the limit of output tokens" in (
@@ -183,6 +202,8 @@ def test_endings_are_said() -> None:
     assert "cancelled; the partial answer is kept" in cancelled
     retry = RetryScheduled(1, 2.0, ErrorInfo("overloaded", "overloaded"))
     assert "retrying in 2 s: overloaded" in Terminal().show(retry, END).text
+    switch = ModelSwitched("a:1", "b:2", ErrorInfo("overloaded", "overloaded"))
+    assert "b:2 answers instead of a:1: overloaded" in Terminal().show(switch, END).text
     error = ErrorInfo("network", "no route", "Check the network.", attempts=3, request_id="r1")
     failed = Terminal().show(TurnFailed(TURN, error)).text
     assert "failed, after 3 attempts: no route [request r1]" in failed

@@ -21,8 +21,8 @@ AT_ONCE = Settings(
     budget=BudgetSettings(tokens=1e9),
     titles="off",
 )
-WORDS = ("the", "fox", "jumped", "over", "and", "then", "it", "went", "on", "and", "on", "again")
-WORDS += ("Straße", "naïve", "東京", "для", "👩\u200d👧", "x²", "“quoted”", "<b>", "&", "\\n", "{}")
+WORDS = ["the", "fox", "jumped", "over", "and", "then", "it", "went", "on", "and", "on", "again"]
+WORDS += ["Straße", "naïve", "東京", "для", "👩\u200d👧", "x²", "“quoted”", "<b>", "&", "\\n", "{}"]
 
 
 def answer(chance: random.Random) -> str:

@@ -14,13 +14,14 @@ from palaver.cli.interrupts import Interrupts, is_terminal, run
 from palaver.cli.opening import Opened, Wanted, opened
 from palaver.cli.screen import PlainScreen, Screen, write_bytes
 from palaver.cli.turns import Approver, AskingApprover, DenyAll, TurnCarrier, allow_all
-from palaver.cli.words import adapted, ending, retrying, window
+from palaver.cli.words import adapted, ending, retrying, switched, window
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import Text
 from palaver.domain.stream import (
     CompactionSkipped,
     ContextCompacted,
     HistoryAdapted,
+    ModelSwitched,
     RetryScheduled,
     StreamEvent,
     Terminal,
@@ -221,6 +222,8 @@ class JsonScreen(PlainScreen):
                 self.notice(window(event))
             case RetryScheduled():
                 self.notice(retrying(event))
+            case ModelSwitched():
+                self.notice(switched(event))
             case TurnCompleted() | TurnFailed() | TurnCancelled():
                 told = ending(event, partial=False)
                 if told:

@@ -136,9 +136,9 @@ class Card:
         """The call has its result."""
         self._result, self._took_s, self.is_done = result, took_s, True
 
-    def stop(self) -> None:
-        """The turn ended without a result that anybody was shown."""
-        self.waiting, self.is_done = "stopped", True
+    def stop(self, note: str = "stopped") -> None:
+        """It ended without a result that anybody was shown."""
+        self.waiting, self.is_done = note, True
 
     def take(self, width: int) -> list[Piece]:
         """The whole card, once it is finished."""

@@ -18,15 +18,17 @@ from rich.theme import Theme
 from palaver.cli.cards import Answer, Card, Glyphs, Item, Thinking
 from palaver.cli.painter import Painter, Piece
 from palaver.cli.safe import one_line, safe
-from palaver.cli.words import adapted, ending, retrying, seconds, window
+from palaver.cli.words import adapted, ending, retrying, seconds, switched, window
 from palaver.domain.ids import CallId
 from palaver.domain.stream import (
     AttemptStarted,
+    BlockReset,
     CompactionSkipped,
     CompactionStarted,
     ContextCompacted,
     HistoryAdapted,
     MessageCompleted,
+    ModelSwitched,
     ReasoningDelta,
     RetryScheduled,
     StreamEvent,
@@ -107,6 +109,10 @@ class LiveScreen:
             case RetryScheduled():
                 self.notice(retrying(event))
                 self._wait("waiting ")
+            case ModelSwitched():
+                self.notice(switched(event))
+            case BlockReset(call_id=call):
+                self._reset(call)
             case TurnSuspended():
                 self._suspend()
             case TurnCompleted() | TurnFailed() | TurnCancelled() | TurnInterrupted():
@@ -133,6 +139,13 @@ class LiveScreen:
                 del self._cards[call]
             case _:
                 pass
+
+    def _reset(self, call: CallId | None) -> None:
+        """A call, or (None) the thinking that grows, does not count."""
+        if call is None:
+            self._close_text()
+        elif call in self._cards:
+            self._cards.pop(call).stop("made anew")
 
     def _wait(self, status: str) -> None:
         self._status, self._since = status or " ", time.monotonic()

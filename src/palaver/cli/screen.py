@@ -11,6 +11,7 @@ from palaver.cli.words import (
     result_lines,
     retrying,
     seconds,
+    switched,
     window,
 )
 from palaver.domain.stream import (
@@ -19,6 +20,7 @@ from palaver.domain.stream import (
     CompactionSkipped,
     ContextCompacted,
     HistoryAdapted,
+    ModelSwitched,
     RetryScheduled,
     StreamEvent,
     TextDelta,
@@ -64,7 +66,7 @@ class PlainScreen:
         match event:
             case TextDelta(text=text):
                 self._answer(text)
-            case AttemptStarted():
+            case AttemptStarted(continues=False):
                 self._end_line()  # the model speaks again, behind its tools
             case ToolStarted(name=name, arguments=arguments):
                 room = NOTICE_COLUMNS - len(name)
@@ -79,6 +81,8 @@ class PlainScreen:
                 self.notice(window(event))
             case RetryScheduled():
                 self.notice(retrying(event))
+            case ModelSwitched():
+                self.notice(switched(event))
             case TurnSuspended():
                 self._end_line()
             case _ if isinstance(event, TERMINAL):

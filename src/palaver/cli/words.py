@@ -8,6 +8,7 @@ from palaver.domain.stream import (
     CompactionSkipped,
     ContextCompacted,
     HistoryAdapted,
+    ModelSwitched,
     RetryScheduled,
     Terminal,
     TurnCancelled,
@@ -30,7 +31,16 @@ CUTS = {
 
 def retrying(event: RetryScheduled) -> str:
     """Why the next attempt waits."""
-    return f"retrying in {seconds(event.wait_s)}: {one_line(event.error.message, 200)}"
+    why = one_line(event.error.message, 200)
+    if event.continues:
+        return f"the answer broke off ({why}); it goes on in {seconds(event.wait_s)}"
+    return f"retrying in {seconds(event.wait_s)}: {why}"
+
+
+def switched(event: ModelSwitched) -> str:
+    """Who answers now, and why."""
+    to, before = one_line(event.model, 100), one_line(event.previous, 100)
+    return f"{to} answers instead of {before}: {one_line(event.error.message, 200)}"
 
 
 def adapted(event: HistoryAdapted) -> str:

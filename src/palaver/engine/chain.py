@@ -59,8 +59,10 @@ class ModelChain:
         return ""
 
     def _candidates(self) -> list[Model]:
-        others = [model for model in self._models if model is not self.current]
-        return [m for m in (self.current, *others) if m.name not in self._given_up]
+        """From the current one on; then the ones before it, which were passed over."""
+        at = self._models.index(self.current)
+        ordered = (*self._models[at:], *self._models[:at])
+        return [model for model in ordered if model.name not in self._given_up]
 
 
 def endpoint(model: Model) -> Endpoint:

@@ -199,8 +199,8 @@ class ErrorRecoveryManager:
 
     def is_admitting(self, endpoint: Endpoint) -> bool:
         """Whether a call would be let through now."""
-        side = self._sides.get(endpoint)
-        return side is None or (side.breaker.admits and (side.key is None or side.key.admits))
+        side = self._sides.get(endpoint) or self._side(endpoint)
+        return side.breaker.admits and (side.key is None or side.key.admits)
 
     def recover(self, context: ErrorContext) -> RecoveryResult:
         """What is to be done about a failed attempt."""

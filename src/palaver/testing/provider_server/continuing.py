@@ -38,8 +38,8 @@ def unfinished(body: Mapping[str, Any]) -> tuple[str | None, str]:
     asked = _ANCHOR.search(_text(last)) if last.get("role") == "user" else None
     if asked is None:
         return None, ""
-    before = next((m for m in reversed(said[:-1]) if m.get("role") == "assistant"), {})
-    return _text(before), asked.group(1)
+    before = (m for m in reversed(said[:-1]) if m.get("role") == "assistant")
+    return _text(next(before, {})), asked.group(1)
 
 
 def _rest(line: Line, begun: str, first: str) -> Line:
