@@ -150,7 +150,7 @@ def _database(file: Path) -> Finding:
         return Finding("database", "ok", f"{file} (made at the first use)")
     import apsw
 
-    restore = "Restore a backup, or save what can be read with `sqlite3 FILE .recover`."
+    restore = f"Run `palaver doctor --repair '{file}'`, or restore a backup."
     try:
         connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
         try:

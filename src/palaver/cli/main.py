@@ -298,13 +298,42 @@ def models(filter_text: str, as_json: bool) -> int:
 
 
 @cli.command()
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
+@click.option("--overwrite", is_flag=True, help="Replace FILE, once the copy is whole.")
 @with_db
 @with_json
-def doctor(db: str | None, as_json: bool) -> int:
-    """Check what is configured, what is missing and how to mend it."""
+def backup(file: str, overwrite: bool, db: str | None, as_json: bool) -> int:
+    """Copy the database to FILE, while it may be in use, and check the copy.
+
+    Attached files go to the folder FILE-blobs. A copy is a database like the other: `--db FILE`
+    opens it.
+    """
+    from palaver.cli.keeping import run_backup
+
+    return run_backup(db, file, overwrite=overwrite, as_json=as_json)
+
+
+@cli.command()
+@click.argument("file", metavar="[FILE]", default="")
+@click.option("--repair", is_flag=True, help="Save what can be read of a damaged database.")
+@with_db
+@with_json
+def doctor(file: str, repair: bool, db: str | None, as_json: bool) -> int:
+    """Check what is configured, what is missing and how to mend it.
+
+    With --repair, what can be read of the database FILE (default: the one that is used) goes into a
+    new file, which takes its place. A copy of the damaged file is kept, and what is lost is said;
+    the exit code is 1 then.
+    """
+    if file and db:
+        raise click.UsageError("FILE and --db exclude each other.")
+    if repair:
+        from palaver.cli.keeping import run_repair
+
+        return run_repair(file or db, as_json=as_json)
     from palaver.cli.doctor import run_doctor
 
-    return run_doctor(db, as_json=as_json)
+    return run_doctor(file or db, as_json=as_json)
 
 
 for each in shell_commands.COMMANDS:

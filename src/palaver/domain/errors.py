@@ -218,7 +218,10 @@ class StoreCorrupt(StoreError):
     """The file is damaged. It was left as it is."""
 
     code = "storage_corrupt"
-    default_hint = "Restore a backup, or recover what can be read with `sqlite3 FILE .recover`."
+    default_hint = (
+        "Run `palaver doctor --repair FILE`: it saves what can be read and keeps the damaged file. "
+        "Or restore a backup."
+    )
 
 
 class ToolError(PalaverError):

@@ -32,7 +32,15 @@ from palaver.service.state import StateManager, StateMiddleware, StateSubscriber
 from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
 from palaver.service.turns import TurnRunner
 from palaver.settings import Settings
-from palaver.store.base import BlobStore, ConversationStore, Page, SearchHit, TurnRecord
+from palaver.store.base import (
+    BackedUpStore,
+    BackupReport,
+    BlobStore,
+    ConversationStore,
+    Page,
+    SearchHit,
+    TurnRecord,
+)
 from palaver.streams.manager import StreamManager
 from palaver.system import new_id
 from palaver.tools.manager import ToolManager
@@ -307,6 +315,18 @@ class ConversationManager:
     async def read_blob(self, blob: str) -> bytes:
         """The bytes of a blob: an attachment, or a tool's full output. Raises NotFound."""
         return await self._runner.read_blob(BlobId(blob))
+
+    async def backup(self, target: "str | Path", *, overwrite: bool = False) -> BackupReport:
+        """Copy everything to the file `target`, while it is in use, and check the copy; attachments
+        go to the folder `target` + `-blobs`. The copy opens as the original does.
+
+        Raises InvalidInput where something is there and is not to be replaced, or where nothing is
+        in a file; StoreError.
+        """
+        if not isinstance(self._store, BackedUpStore):
+            raise InvalidInput("these conversations are not in a file", hint="Export them.")
+        blobs: Path | None = getattr(self._blobs, "folder", None)
+        return await self._store.backup(Path(target), overwrite=overwrite, blobs=blobs)
 
     async def recover(self) -> int:
         """Decide about open turns whose process died: `turn.on_restart` says whether they are ended

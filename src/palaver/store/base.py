@@ -12,6 +12,7 @@ Rules that every adapter keeps (`palaver.testing.store_contract` checks them):
 """
 
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
@@ -316,6 +317,31 @@ class BlockingStore(Protocol):
     def blocking(self, asked: Coroutine[object, object, T]) -> T:
         """What `asked`, which awaits nothing but this store, returns. The thread waits for it."""
         ...
+
+
+@runtime_checkable
+class BackedUpStore(Protocol):
+    """A store that can be copied while it is in use."""
+
+    async def backup(
+        self, target: Path, *, overwrite: bool = False, blobs: Path | None = None
+    ) -> "BackupReport":
+        """A checked copy of one moment at `target`, with the attachments of `blobs` beside it.
+
+        Raises InvalidInput where something is there and is not to be replaced, StoreError."""
+        ...
+
+
+class BackupReport(msgspec.Struct, frozen=True):
+    """What was copied."""
+
+    file: Path
+    bytes: int
+    conversations: int
+    facts: int
+    attachments: int
+    """Files that were copied now; those that an older backup there holds are not copied again."""
+    duration_s: float
 
 
 class BlobStore(Protocol):

@@ -84,7 +84,7 @@ class FileBlobStore:
     """A `BlobStore` in the folder `path`. `limit`: bytes of one blob."""
 
     def __init__(self, path: str | Path, *, limit: int = GIGABYTE) -> None:
-        self._path = Path(path)
+        self._path = self.folder = Path(path)
         self._limit = limit
 
     async def put(self, scope: Scope, data: AsyncIterator[bytes] | bytes) -> BlobId:

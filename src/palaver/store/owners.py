@@ -63,6 +63,17 @@ class Owners:
                 taken[name] = lock
         return taken
 
+    def living(self) -> list[OwnerId]:
+        """Other processes that work with the database now."""
+        dead = self.take_dead()
+        for lock in dead.values():
+            lock.release()
+        names = {
+            OwnerId(path.name.removesuffix(_SUFFIX))
+            for path in self.folder.glob(f"owner_*{_SUFFIX}")
+        }
+        return sorted(names - dead.keys() - {self.name})
+
     def checkpoint_lock(self) -> ProcessLock:
         """The lock of the one process that copies the write-ahead log into the database."""
         return ProcessLock(self.folder / "checkpoint")

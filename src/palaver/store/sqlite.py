@@ -5,8 +5,10 @@ file lies a folder `<name>-owners` with the locks that tell which processes live
 """
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ from palaver.store import (
 from palaver.store.base import (
     Accepted,
     Appended,
+    BackupReport,
     Page,
     RunRow,
     SearchHit,
@@ -331,6 +334,23 @@ class SqliteStore(SqliteFile):
         """See `ConversationStore.read_run`."""
         check_known(scope, "turn", turn)
         return await self._reader.run(lambda c: reads.read_run(c, scope, turn, after=after))
+
+    async def backup(
+        self, target: Path, *, overwrite: bool = False, blobs: Path | None = None
+    ) -> BackupReport:
+        """See `BackedUpStore.backup`. In a thread of its own."""
+        if self._closing:
+            raise StoreError("the store is closed")
+        from palaver.store.backup import backup
+
+        gone = threading.Event()
+        copying = partial(
+            backup, self._path, target, overwrite=overwrite, blobs=blobs, stopped=gone.is_set
+        )
+        try:
+            return await asyncio.to_thread(copying)
+        finally:
+            gone.set()
 
     def blocking(self, asked: Coroutine[object, object, T]) -> T:
         """See `BlockingStore.blocking`. The store's threads answer whichever loop asks them."""

@@ -19,11 +19,20 @@ def translate(error: apsw.Error, path: Path, *, system_error: int = 0) -> StoreE
     if isinstance(error, apsw.NotADBError):
         return not_ours(path)
     if isinstance(error, apsw.CorruptError):
-        return StoreCorrupt(f"{path} is damaged: {error}")
+        return damaged(path, str(error))
     known = None
     if isinstance(error, apsw.IOError | apsw.CantOpenError):  # others leave an old number there
         known = by_number(system_error, path)
     return known or StoreError(f"{path} cannot be used: {error}")
+
+
+def damaged(path: Path, how: str) -> StoreCorrupt:
+    """The error for a file of ours that cannot be read whole."""
+    return StoreCorrupt(
+        f"{path} is damaged: {how[:200]}",
+        hint=f"Run `palaver doctor --repair '{path}'`: it saves what can be read and keeps the "
+        "damaged file. Or restore a backup.",
+    )
 
 
 def not_ours(path: Path) -> StoreCorrupt:

@@ -13,8 +13,8 @@ from pathlib import Path
 import apsw
 
 from palaver import codec
-from palaver.domain.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
-from palaver.store.sqlite_errors import not_ours, translate
+from palaver.domain.errors import StoreError, StoreFull, StoreReadOnly
+from palaver.store.sqlite_errors import damaged, not_ours, translate
 
 APPLICATION_ID = 0x50414C56
 """`PALV`."""
@@ -194,7 +194,7 @@ def check(connection: apsw.Connection, path: Path) -> None:
     with translated(connection, path):
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
     if found != ["ok"]:
-        raise StoreCorrupt(f"{path} is damaged: {'; '.join(found)}")
+        raise damaged(path, "; ".join(found))
 
 
 def _prepare(connection: apsw.Connection, path: Path) -> None:
