@@ -6,11 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from palaver.context.window import DEFAULT_RESERVE, ContextWindowManager
-from palaver.domain.errors import ContextWindowExceeded
+from palaver.domain.errors import ContextWindowExceeded, InvalidInput
 from palaver.domain.ids import ConversationId
 from palaver.domain.messages import Message, Text
 from palaver.domain.state import Anchor, ConversationState
 from palaver.domain.values import GenerationSettings, UserPreferences
+from palaver.settings import CompactionSettings
 
 
 class Bounds(NamedTuple):
@@ -78,3 +79,42 @@ def test_many_conversations() -> None:
         state = ConversationState(ConversationId(f"c{i}")).with_message(Message.user("x" * i))
         first = manager.measure(state, Bounds(1_000))
         assert manager.measure(state, Bounds(1_000, name="openai:gpt-4o")).used <= first.used
+
+
+def _long() -> ConversationState:
+    state = ConversationState(ConversationId("c"))
+    for number in range(40):
+        asked = Message.user(f"Question {number} about order #{number}?", id=f"q{number}")
+        answered = Message.assistant(f"It costs {number} euros. " * 30, id=f"a{number}")
+        state = state.with_message(asked).with_message(answered)
+    return state
+
+
+def test_plan_preview_apply_undo() -> None:
+    """Each is a function of a state: the same state gives the same, and none is changed."""
+    manager = ContextWindowManager(settings=CompactionSettings(window=4_000, minimum=500))
+    state, bounds = _long(), Bounds(200_000, 1_000)
+    need = manager.should_compact(state, manager.measure(state, bounds))
+    assert need is not None
+    assert manager.plan(state, need, bounds.name) == manager.plan(state, need, bounds.name)
+    preview = manager.preview(state, need, bounds.name)
+    assert preview is not None
+    assert all(fact.survives for fact in preview.facts)
+    smaller = manager.apply(state, preview)
+    assert list(state.window) == list(state.messages) == list(smaller.messages)
+    assert manager.measure(smaller, bounds).used <= 0.6 * 4_000
+    assert manager.auto_compact(state, bounds) == smaller
+    assert manager.auto_compact(smaller, bounds) is smaller
+    assert list(manager.undo(smaller).window) == list(state.messages)
+    with pytest.raises(InvalidInput):
+        manager.undo(state)
+
+
+def test_the_largest_part_is_named() -> None:
+    """What cannot fit names the part that no compaction takes off, with its tokens."""
+    manager = ContextWindowManager()
+    long, short = "obey " * 4_000, "hi"
+    for system, said, name in ((long, short, "system prompt"), (short, long, "newest message")):
+        with pytest.raises(ContextWindowExceeded) as caught:
+            manager.check(_state(said), Bounds(3_000, 500), system=system)
+        assert name in caught.value.hint

@@ -200,6 +200,7 @@ class ConversationManager:
             if states.state.turn is not None:
                 await self._handle(states).cancel()
             self._open.forget(checked)
+        self._runner.preparations.drop(checked)
         await self._store.delete(self._scope, checked)
 
     async def fork(self, conversation: str, *, at: str | None = None) -> Conversation:

@@ -247,14 +247,8 @@ class StateManager:
         if not facts:
             return StateChange(before, before, ()), (redaction, None)
         trial = self._trial(facts)
-        appended = await self._store.rewrite(
-            self._scope,
-            before.id,
-            redaction.replaced,
-            facts,
-            expected=before.seq,
-            runs=redaction.turns,
-        )
+        what = (self._scope, before.id, redaction.replaced, facts)
+        appended = await self._store.rewrite(*what, expected=before.seq, runs=redaction.turns)
         self.state_history.clear()
         self._advance(trial, appended)
         self._held.snapshot_at = 0
