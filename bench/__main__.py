@@ -24,7 +24,7 @@ from bench.wire import APIS
 
 MEASURES = (
     *("deltas", "tools", "turns", "concurrency", "startup", "store"),
-    *("segmentation", "compaction"),
+    *("segmentation", "compaction", "window"),
 )
 LOOPS = ("asyncio", "uvloop")
 PACKAGES = (

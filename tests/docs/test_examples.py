@@ -74,3 +74,12 @@ def test_every_example_is_tested() -> None:
     assert names == {name.removeprefix("test_") for name in globals() if name[:5] == "test_"} - {
         "every_example_is_tested"
     }
+
+
+def test_compact_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A loop of one's own stays within its budget, and what it was told first is still there."""
+    run("compact_alone.py", monkeypatch)
+    printed = capsys.readouterr().out
+    assert printed.startswith("202 messages")
+    assert "still there: True" in printed
+    assert "Volume 48" in printed
