@@ -19,6 +19,7 @@
     │   ├── StoreFull                   no space left; nothing was acknowledged
     │   ├── StoreReadOnly
     │   ├── StoreBusy                   another process held the file too long
+    │   ├── StoreFailed                 the disk did not confirm a write; no more are tried
     │   └── StoreCorrupt
     ├── ToolError
     │   ├── ToolNotFoundError
@@ -212,6 +213,16 @@ class StoreBusy(StoreError):
     code = "storage_busy"
     default_hint = "Another program keeps the database locked; close it and try again."
     retryable = True
+
+
+class StoreFailed(StoreError):
+    """The disk did not confirm that something was written, so nobody knows what is on it. Nothing
+    more is written until the file is opened anew; reading goes on."""
+
+    code = "storage_failed"
+    default_hint = (
+        "Look at the disk (its space, its cables, the system's log), then start the program again."
+    )
 
 
 class StoreCorrupt(StoreError):

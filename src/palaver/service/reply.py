@@ -7,7 +7,9 @@ import msgspec
 from palaver.domain.ids import TurnId
 from palaver.domain.messages import Message, Role, StopReason, ToolCall
 from palaver.domain.stream import (
+    AttemptStarted,
     MessageCompleted,
+    RetryScheduled,
     StreamEvent,
     TextDelta,
     ToolFinished,
@@ -53,6 +55,8 @@ class Collector:
     def __init__(self, turn: TurnId) -> None:
         self._turn = turn
         self._text: list[str] = []
+        self._before_attempt = 0
+        """Pieces of text that were there when the present answer began."""
         self._tools: list[ToolFinished] = []
         self._message: Message | None = None
         self._usage = Usage()
@@ -65,6 +69,10 @@ class Collector:
     def add(self, event: StreamEvent) -> None:
         """Take the next event."""
         match event:
+            case AttemptStarted(continues=False):
+                self._before_attempt = len(self._text)
+            case RetryScheduled(continues=False):  # the answer begins anew
+                del self._text[self._before_attempt :]
             case TextDelta(text=text):
                 self._text.append(text)
             case MessageCompleted(message=message) if message.role is Role.ASSISTANT:

@@ -4,8 +4,17 @@ from pathlib import Path
 
 import apsw
 
-from palaver.domain.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreReadOnly
+from palaver.domain.errors import (
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreReadOnly,
+)
 from palaver.store.os_errors import by_number
+
+_UNSYNCED = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
 
 
 def translate(error: apsw.Error, path: Path, *, system_error: int = 0) -> StoreError:
@@ -20,6 +29,8 @@ def translate(error: apsw.Error, path: Path, *, system_error: int = 0) -> StoreE
         return not_ours(path)
     if isinstance(error, apsw.CorruptError):
         return damaged(path, str(error))
+    if getattr(error, "extendedresult", 0) in _UNSYNCED:
+        return StoreFailed(f"the disk did not confirm what was written to {path}")
     known = None
     if isinstance(error, apsw.IOError | apsw.CantOpenError):  # others leave an old number there
         known = by_number(system_error, path)

@@ -1,7 +1,7 @@
 """A SQLite file that is open: its threads, its checks, and how it is let go.
 
 After an unclean shutdown the file is checked before it is used, otherwise once a day beside. Where
-no space is left to begin with, it is opened all the same, and only read.
+no space is left to begin with, or nothing may be written, it is opened all the same, and only read.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import apsw
 
 from palaver import log
 from palaver.domain.clock import Clock
-from palaver.domain.errors import StoreCorrupt, StoreError, StoreFull
+from palaver.domain.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
 from palaver.store import sqlite_erase as erase
 from palaver.store.os_errors import translate_os
 from palaver.store.owners import Owners
@@ -20,6 +20,7 @@ from palaver.store.sqlite_rows import Kinds
 from palaver.store.sqlite_schema import (
     check,
     connect_on_full_disk,
+    connect_read_only,
     connect_reader,
     connect_writer,
 )
@@ -48,7 +49,7 @@ class SqliteFile:
         self._reader = Lane("palaver-reader", path)
         self._checker: Lane | None = None
         self._checking: asyncio.Task[None] | None = None
-        self._refusal: StoreCorrupt | StoreFull | None = None
+        self._refusal: StoreError | None = None
         """Why nothing is written."""
         self._erasing: asyncio.Task[None] | None = None
         self._closing = False
@@ -58,8 +59,8 @@ class SqliteFile:
             try:
                 await self._writer.start(self._begin)
                 await self._reader.start(lambda: connect_reader(self._path))
-            except StoreFull as full:
-                await self._start_reading(full)
+            except (StoreFull, StoreReadOnly) as refusal:
+                await self._start_reading(refusal)
                 return
             await self._check_in_background()
             await self._finish_erasing()
@@ -67,17 +68,20 @@ class SqliteFile:
             await self.close()
             raise
 
-    async def _start_reading(self, full: StoreFull) -> None:
-        """Read what is there, if there is anything: a full disk must not hide it."""
+    async def _start_reading(self, refusal: StoreFull | StoreReadOnly) -> None:
+        """Read what is there, if there is anything: a full disk, or one that cannot be written,
+        must not hide it."""
         await self._writer.close()
         await self._reader.close()
         self._reader = Lane("palaver-reader", self._path)
+        is_full = isinstance(refusal, StoreFull)
+        connect = connect_on_full_disk if is_full else connect_read_only
         try:
-            await self._reader.start(lambda: connect_on_full_disk(self._path))
+            await self._reader.start(lambda: connect(self._path))
         except StoreError:
-            raise full from None
-        self._refusal = full
-        log.get("store").warning("opened_for_reading", error=full.message)
+            raise refusal from None
+        self._refusal = refusal
+        log.get("store").warning("opened_for_reading", error=refusal.message)
 
     async def close(self) -> None:
         """See `ConversationStore.close`. The last process to close leaves one file without log."""

@@ -168,6 +168,31 @@ def connect_on_full_disk(path: Path) -> apsw.Connection:
         connection = connect_reader(path)
     except StoreFull:
         connection = connect_reader(path, alone=True)
+    return _checked_reader(connection, path)
+
+
+def connect_read_only(path: Path) -> apsw.Connection:
+    """A connection to a file, or in a folder, that cannot be written.
+
+    Raises StoreError also for a file of which a part is only in a write-ahead log that nobody has
+    open: SQLite needs to write beside it to read that.
+    """
+    wal = path.with_name(path.name + "-wal")
+    is_whole = not wal.exists() or not wal.stat().st_size
+    try:
+        connection = apsw.Connection(
+            f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if is_whole else ''}",
+            flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+        )
+    except apsw.Error as error:
+        raise _cannot_open(path, error) from error
+    with translated(connection, path):
+        connection.set_busy_timeout(round(BUSY_S * 1000))
+        connection.execute(f"PRAGMA query_only = ON; PRAGMA cache_size = -{_CACHE_KIB}")
+    return _checked_reader(connection, path)
+
+
+def _checked_reader(connection: apsw.Connection, path: Path) -> apsw.Connection:
     try:
         with translated(connection, path):
             if _pragma(connection, "application_id") != APPLICATION_ID:

@@ -23,7 +23,7 @@ from typing import TypeVar, cast
 
 import apsw
 
-from palaver.domain.errors import StoreError
+from palaver.domain.errors import StoreError, StoreFailed
 from palaver.store.owners import Owners
 from palaver.store.sqlite_errors import translate
 from palaver.store.sqlite_schema import BUSY_S, WAL_PAGES
@@ -155,6 +155,9 @@ class Writer(Lane):
         self._wal_pages = 0
         self._checkpoint_at = WAL_PAGES
         self._must_empty = False
+        self._failed: StoreFailed | None = None
+        """Why nothing is written any more. A sync that failed is not tried again: the system may
+        have dropped what it could not write, and would say that all is well."""
 
     def watch(self, connection: apsw.Connection) -> None:
         """Count the pages of the write-ahead log; called once, when the connection is made."""
@@ -192,8 +195,19 @@ class Writer(Lane):
                 self._serve_one(alone)
             self._keep_wal_short()
 
+    def _translated(self, error: Exception) -> Exception:
+        ours = super()._translated(error)
+        if isinstance(ours, StoreFailed):
+            self._failed = self._failed or ours
+        return ours
+
     def _serve_group(self, group: list[_Job]) -> None:
         group = [job for job in group if not job.future.cancelled()]
+        if self._failed is not None:
+            for job in group:
+                job.error = StoreFailed(self._failed.message)
+            _answer(group)
+            return
         self._choose_sync(asked=any(job.synced for job in group))
         if len(group) == 1:
             self._attempt(group[0], "BEGIN IMMEDIATE")
@@ -234,11 +248,12 @@ class Writer(Lane):
             for job in group:
                 attempt(connection, job)
             connection.execute("COMMIT")
-        except Exception:  # noqa: BLE001 - the next attempt gives each caller its own error
+        except Exception as error:  # noqa: BLE001 - the next attempt gives each its own error
+            self._translated(error)
             self._roll_back()
             for job in group:
-                job.value = job.error = None
-            return False
+                job.value, job.error = None, self._failed
+            return self._failed is not None
         return True
 
     def _within_savepoint(self, connection: apsw.Connection, job: _Job) -> None:
@@ -260,7 +275,7 @@ class Writer(Lane):
             self._connection.set_busy_timeout(round(BUSY_S * 1000))
         if self._wal_pages < WAL_PAGES:
             self._checkpoint_at = WAL_PAGES
-        if self._wal_pages < self._checkpoint_at or self._connection is None:
+        if self._wal_pages < self._checkpoint_at or self._connection is None or self._failed:
             return
         # Where a reader holds the old pages, trying again at each commit would only cost syncs.
         self._checkpoint_at = self._wal_pages + WAL_PAGES
@@ -268,8 +283,9 @@ class Writer(Lane):
         try:
             if lock.acquire():
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except (apsw.Error, OSError):
-            pass  # what was acknowledged is durable in the write-ahead log
+        except (apsw.Error, OSError) as error:
+            # What was acknowledged is durable in the write-ahead log, as long as its syncs succeed.
+            self._translated(error)
         finally:
             lock.release()
 
