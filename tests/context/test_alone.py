@@ -99,7 +99,7 @@ def assert_compacts(seed: int) -> None:
     assert all(a is b for a, b in zip(again, made, strict=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(seeds)
 def test_any_dictionaries_any_budget_any_counter(seed: int) -> None:
     """Valid, within the budget, kept objects the same, deterministic, settled, input unchanged."""
@@ -216,6 +216,38 @@ def test_functions_of_old_stay_functions() -> None:
     assert compact([USER, asks, answer], 1_000) == [USER, asks, answer]
     made = compact([USER, asks], 1_000)
     assert made[2]["role"] == "function"
+
+
+class Returned:
+    """A message as a provider's client returns it."""
+
+    role = "assistant"
+
+    def __init__(self, **fields: object) -> None:
+        self._fields = fields
+
+    def model_dump(self, *, exclude_none: bool) -> Fields:
+        found = {"role": self.role, **self._fields}
+        return {k: v for k, v in found.items() if v is not None or not exclude_none}
+
+
+def test_objects_of_a_client_are_read_as_dictionaries() -> None:
+    """Many append what the client returned; it stays that object, a mended one is a dictionary."""
+    asks = Returned(content=None, refusal=None, tool_calls=[_call("a")])
+    messages: list[Any] = [USER, asks, _result("a"), Returned(content="Done.")]
+    made = compact(messages, 1_000)
+    assert all(a is b for a, b in zip(made, messages, strict=True))
+    broken_ = Returned(content=None, tool_calls=[_call("functions.get:0")])
+    odd: list[Any] = [USER, broken_, _result("functions.get:0")]
+    mended = compact(odd, 1_000)
+    assert faults(mended) == []
+
+
+def test_calls_of_custom_tools_are_left_as_they_are() -> None:
+    """Their input is text, no JSON; the pair is valid."""
+    custom = {"id": "a", "type": "custom", "custom": {"name": "sh", "input": "ls {"}}
+    messages = [USER, _asks(custom), _result("a")]
+    assert compact(messages, 1_000) == messages
 
 
 def test_anthropics_turns_keep_their_form() -> None:

@@ -54,14 +54,14 @@ def compact(
     arrangement.close()
     pieces = arrangement.pieces
     whole = [each for piece in pieces for each in piece.foreign]
-    if counter.messages(whole) <= budget_tokens:
+    if not whole:
+        return []
+    kind = pieces[0].kind
+    sizes = Sizes(pieces, counter, kind)
+    if counter.whole(whole, sum(map(sizes.add, pieces))) <= budget_tokens:
         return whole  # type: ignore[return-value]
     kept = {places[_index(at, len(given))] for at in keep}
     pins = frozenset(MessageId(str(at)) for at in {*kept, *first_and_latest(pieces)})
-    kind = pieces[0].kind
-    sizes = Sizes(pieces, counter, kind)
-    for piece in pieces:
-        sizes.add(piece)
     task = Task(
         messages=[piece.message for piece in pieces],
         target=budget_tokens,

@@ -145,7 +145,9 @@ class Arrangement:
         if parted or said != tuple(blocks):
             text = "\n".join(b.text for b in said if isinstance(b, Text))
             written, said = kind.user(text), (Text(text),)
-        return self._add(Message(message.role, said), (written,), kind)
+        # Of a user who only calls tools no word is to be kept; their own first words still are.
+        spoke = any(not isinstance(block, ToolCall) for block in blocks)
+        return self._add(Message(message.role, said), (written,), kind, is_from_user=spoke)
 
     def _assistant(self, foreign: Foreign, kind: Kind, read: Read) -> int:
         if not self._begun:

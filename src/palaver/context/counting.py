@@ -70,6 +70,13 @@ class Counter:
                     _whole(self._given(text)) for text in _texts(kind_of(foreign), foreign) if text
                 )
 
+    def piece(self, message: Message, foreign: Sequence[Foreign]) -> int:
+        """Tokens of the objects that say the same as `message`, added up."""
+        if self._given is None:
+            more = MESSAGE_OVERHEAD * (len(foreign) - 1)
+            return message_tokens(message, model=self._model).total + more
+        return sum(map(self.message, foreign))
+
     def text(self, text: str) -> int:
         """Tokens of a text, where the counter takes one; else of a message of the user."""
         if self._given is None:
@@ -86,6 +93,12 @@ class Counter:
         if given is not None and self._told(kind_of(foreign[0])) is Form.LIST:
             return _whole(given(list(foreign)))
         return sum(map(self.message, foreign))
+
+    def whole(self, foreign: Sequence[Foreign], added_up: int) -> int:
+        """As `messages`, where the tokens of each one are known."""
+        if self._given is None or not foreign or self._form is not Form.LIST:
+            return added_up
+        return self.messages(foreign)
 
     def _told(self, kind: Kind) -> Form:
         # A counter that takes lists of one kind may fail with another: each kind is tried.

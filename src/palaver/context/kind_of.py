@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from palaver.context.kinds import Foreign, Kind
-from palaver.context.kinds_openai import dictionaries
+from palaver.context.kinds_openai import dictionaries, fields_of
 from palaver.context.kinds_own import OWN
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import Message
@@ -19,6 +19,8 @@ def kind_of(foreign: Foreign) -> Kind:
         from palaver.context.kinds_langchain import LANGCHAIN
 
         return LANGCHAIN
+    if hasattr(foreign, "role") and hasattr(foreign, "model_dump"):
+        return dictionaries(fields_of(foreign))  # an object of a provider's client
     raise InvalidInput(
         f"a {type(foreign).__name__} is no message",
         hint="Pass dictionaries with `role` and `content`, LangChain's messages or Palaver's.",

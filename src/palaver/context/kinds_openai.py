@@ -1,5 +1,7 @@
 """Dictionaries: chat completions in the ways that people write them, and Anthropic's turns.
 
+The objects that a client of theirs returns are read as dictionaries; many lists hold both.
+
 The shape of a dictionary is told for each one by itself: results as blocks of a user's message are
 Anthropic's, everything else is read as chat completions (tools, custom tools, functions of old).
 Fields that nobody here knows are kept.
@@ -41,6 +43,16 @@ _ROLES = {
     "function": Role.TOOL,
 }
 Fields = Mapping[str, Any]
+_CALLS = ("tool_calls", "function_call")
+_IDS = ("tool_call_id", "tool_call_ids", "id")
+
+
+def fields_of(foreign: Foreign) -> Fields:
+    """A dictionary as it is; a client's object for a message, as its fields that are set."""
+    if isinstance(foreign, Mapping):
+        return foreign
+    dumped: Fields = foreign.model_dump(exclude_none=True)  # type: ignore[attr-defined]
+    return dumped
 
 
 def dictionaries(fields: Fields) -> Kind:
@@ -58,8 +70,7 @@ class _Dictionaries:
 
     def read(self, foreign: Foreign) -> Read:
         """What it says. Raises InvalidInput for a role that nobody knows."""
-        assert isinstance(foreign, Mapping)
-        fields: Fields = foreign
+        fields = fields_of(foreign)
         role = _ROLES.get(str(fields.get("role")))
         if role is None:
             raise InvalidInput(
@@ -84,8 +95,7 @@ class OpenAI(_Dictionaries):
 
     def asking(self, source: Foreign, message: Message) -> Foreign:
         """A copy with the calls of `message`, in today's form."""
-        assert isinstance(source, Mapping)
-        copied = {k: v for k, v in source.items() if k not in ("tool_calls", "function_call")}
+        copied = {k: v for k, v in fields_of(source).items() if k not in _CALLS}
         copied.setdefault("content", None)
         calls = message.tool_calls
         if len(calls) == 1 and calls[0].native == LEGACY:
@@ -100,14 +110,10 @@ class OpenAI(_Dictionaries):
 
     def _answer(self, given: Given) -> Foreign:
         source, result = given.source, given.result
-        if isinstance(source, Mapping):
-            if not given.is_changed:
-                return source
-            answer = {
-                k: v for k, v in source.items() if k not in ("tool_call_id", "tool_call_ids", "id")
-            }
-        else:
-            answer = {}
+        if source is not None and not given.is_changed:
+            return source
+        fields = fields_of(source) if source is not None else {}
+        answer = {k: v for k, v in fields.items() if k not in _IDS}
         if given.call.native == LEGACY:
             answer |= {"role": "function", "name": given.call.name}
         else:
@@ -121,11 +127,11 @@ class Anthropic(_Dictionaries):
 
     def asking(self, source: Foreign, message: Message) -> Foreign:
         """A copy with the calls of `message`."""
-        assert isinstance(source, Mapping)
-        copied = {k: v for k, v in source.items() if k not in ("tool_calls", "function_call")}
+        fields = fields_of(source)
+        copied = {k: v for k, v in fields.items() if k not in _CALLS}
         rest = [
             p
-            for p in source.get("content") or ()
+            for p in fields.get("content") or ()
             if not (isinstance(p, Mapping) and p.get("type") == "tool_use")
         ]
         copied["content"] = [*rest, *(_used(call) for call in message.tool_calls)]
@@ -134,9 +140,9 @@ class Anthropic(_Dictionaries):
     def answers(self, given: Sequence[Given]) -> tuple[Foreign, ...]:
         """One message; the source itself where it holds these results and nothing else."""
         source = given[0].source
-        if isinstance(source, Mapping):
+        if source is not None:
             same = all(each.source is source and not each.is_changed for each in given)
-            if same and len(source["content"]) == len(given):
+            if same and len(fields_of(source)["content"]) == len(given):
                 return (source,)
         content = [_result_block(each) for each in given]
         return ({"role": "user", "content": content},)
@@ -241,8 +247,8 @@ def _used(call: ToolCall) -> dict[str, Any]:
 
 def _result_block(given: Given) -> dict[str, Any]:
     told: object = None
-    if isinstance(given.source, Mapping):
-        for part in given.source.get("content") or ():
+    if given.source is not None:
+        for part in fields_of(given.source).get("content") or ():
             if isinstance(part, Mapping) and part.get("tool_use_id") == given.result.call_id:
                 told = part.get("content")
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": given.call.id}

@@ -27,7 +27,7 @@ class Sizes:
 
     def add(self, piece: Piece) -> int:
         """The tokens of a piece, which are known from now on."""
-        tokens = sum(map(self._counter.message, piece.foreign))
+        tokens = self._counter.piece(piece.message, piece.foreign)
         # The message is kept with them, so that no other one gets its address.
         self._known[id(piece.message)] = (piece.message, tokens)
         return tokens
