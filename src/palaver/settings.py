@@ -148,6 +148,14 @@ class CompactionSettings(msgspec.Struct, frozen=True):
     """Later requests over which breaking the provider's cache has to pay."""
 
 
+class OpenAISettings(msgspec.Struct, frozen=True):
+    """What is special about OpenAI's models."""
+
+    background: bool = False
+    """Responses are made in background mode, so that an answer that breaks is read on exactly where
+    it broke. OpenAI then stores them, which is why nobody gets this unasked."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All of them."""
 
@@ -159,6 +167,7 @@ class Settings(msgspec.Struct, frozen=True):
     stream: StreamSettings = StreamSettings()
     tools: ToolSettings = ToolSettings()
     context: CompactionSettings = CompactionSettings()
+    openai: OpenAISettings = OpenAISettings()
     titles: Literal["extractive", "model", "off"] = "extractive"
     """Who names a conversation after its first answer, when nobody has: its first sentence, the
     conversation's model (one small request), or nobody."""

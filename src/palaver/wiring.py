@@ -260,6 +260,7 @@ def _openai(model: str, key: str, address: str, settings: Settings) -> Model:
         info=_placed(catalogue.info(f"openai:{model}"), key, address),
         clocks=settings.clocks,
         base_url=address,
+        background=settings.openai.background,
     )
 
 

@@ -8,19 +8,22 @@ from palaver import (
     BlockReset,
     Reasoning,
     RetryScheduled,
+    StopReason,
     StreamEvent,
     Text,
     TextDelta,
+    ToolCall,
     TurnCancelled,
     TurnFailed,
     tool,
 )
 from palaver.domain.errors import ConnectionFailed, InvalidRequest
+from palaver.domain.ids import CallId
 from palaver.domain.messages import Flag, Role
-from palaver.engine.resume import anchor_of, continuation, standing
+from palaver.engine.resume import anchor_of, as_shown, continuation, standing
 from palaver.providers.base import ModelInfo, ModelRequest
 from palaver.settings import RetrySettings, Settings
-from palaver.testing import Call, Cut, Fail, Pause, Say, ScriptedModel, Think, valid_history
+from palaver.testing import Call, Cut, Fail, Pause, Say, ScriptedModel, Stop, Think, valid_history
 from tests.engine.conftest import Opened
 
 AT_ONCE = Settings(retry=RetrySettings(network_base_s=0.0))
@@ -145,6 +148,14 @@ async def test_a_shaped_reply_has_no_second_half(opened: Opened) -> None:
     assert conversation.messages[-1].flags == (Flag.PARTIAL,)
 
 
+async def test_silence_is_no_second_half(opened: Opened) -> None:
+    """A model that was asked to go on and says nothing is asked again: half an answer is not passed
+    off as a whole one."""
+    model = ScriptedModel([[Say(FIRST), Cut()], [Stop(StopReason.END_TURN)], goes_on])
+    conversation, events = await told(opened, model)
+    assert text_of(events) == conversation.messages[-1].text == WHOLE
+
+
 async def test_at_most_two_breaks_are_mended(opened: Opened) -> None:
     """Then the failure is said; what was shown is one partial message."""
     model = ScriptedModel([[Say(FIRST), Cut()], [goes_on_badly(), Cut()], [Say("x" * 40), Cut()]])
@@ -201,6 +212,13 @@ async def test_another_model_may_give_the_second_half(opened: Opened) -> None:
     conversation, events = await told(opened, first, fallbacks=[second])
     assert text_of(events) == conversation.messages[-1].text == WHOLE
     assert conversation.messages[-1].model == "b:2"
+
+
+def test_only_what_was_shown_stands() -> None:
+    """What a stream had read when it broke, and nobody was given, is not there."""
+    call, thought = ToolCall(CallId("c"), "look"), Reasoning("Hm", signature="s")
+    assert as_shown([thought, Text("Well, yes"), call], "Well") == (thought, Text("Well"), call)
+    assert as_shown([Text("Well", "[1]")], "Well") == (Text("Well", "[1]"),)
 
 
 def test_what_stands() -> None:

@@ -198,7 +198,11 @@ class Asking:
         outcome = attempt.outcome
         if outcome is None:
             raise RuntimeError("the attempt has not ended")
-        if isinstance(outcome, Finished) and not outcome.content and outcome.stop.is_good:
+        if not isinstance(outcome, Finished) or not outcome.stop.is_good:
+            return outcome
+        if attempt.is_silent and not self._is_prefilled:  # it was asked to say at least the anchor
+            return ProtocolViolation("the model did not go on", request_id=outcome.request_id)
+        if not outcome.content:
             last = self._ports.latest().last
             if last is None or last.role is not Role.TOOL:
                 return ProtocolViolation(
@@ -215,16 +219,14 @@ class Asking:
         decision = self._ports.recovery.recover(self._context(attempt, failure)).decision
         match decision:
             case Wait(seconds=seconds):
-                self._wait_s = seconds
-                yield self._commits.retrying(
-                    attempt, failure, seconds, continues=bool(self._said.texts)
-                )
+                yield self._again(attempt, failure, seconds)
             case Compact():
                 self._has_compacted = True
                 yield self._commits.retrying(attempt, failure, 0.0)
                 async for emission in self._compact(failure):
                     yield emission
             case SwitchModel():
+                _abandon(attempt)
                 yield self._commits.left(attempt, failure)
                 self._admitted.gave_up(failure)
                 self._chain.give_up()
@@ -278,6 +280,15 @@ class Asking:
             self._outcome = self._given_up(self._maker.refusal)
         self._request = self._maker.request(self._chain.current)
 
+    def _again(self, attempt: Attempt, failure: ProviderError, seconds: float) -> Commit:
+        """The same once more, or what its provider has made of it meanwhile."""
+        is_kept = _is_kept(attempt)
+        self._broken, self._wait_s = attempt if is_kept else None, seconds
+        continues = bool(self._said.texts)
+        return self._commits.retrying(
+            attempt, failure, seconds, continues=continues, is_kept=is_kept
+        )
+
     async def _resume(self, attempt: Attempt, failure: ProviderError, seconds: float) -> Commit:
         self._course.resumes += 1
         if not _is_kept(attempt):
@@ -288,7 +299,7 @@ class Asking:
     async def _make_anew(self, attempt: Attempt, failure: ProviderError, wait_s: float) -> Commit:
         """Let the text stand and all else go."""
         _abandon(attempt)
-        self._said, self._wait_s = attempt.standing(), wait_s
+        self._said, self._wait_s, self._tries = attempt.standing(), wait_s, 0
         await self.integrator.discard()
         return self._commits.retrying(
             attempt,

@@ -27,7 +27,7 @@ from palaver.domain.values import Usage
 from palaver.engine.inbox import Progressed, Stop, StreamEnded, ToolDone, Waited
 from palaver.engine.integrator import StreamingToolIntegrator
 from palaver.engine.ports import TurnPorts
-from palaver.engine.resume import Rejoining, Standing, standing
+from palaver.engine.resume import Rejoining, Standing, as_shown, standing
 from palaver.providers.base import (
     CallArguments,
     CallCompleted,
@@ -66,6 +66,8 @@ class Attempt:
         self.outcome: Outcome | None = None
         self._rejoining = rejoining
         self._finished: Finished | None = None
+        self._shown: list[str] = [] if before is None else before._shown
+        """The text so far; of a second half, that is counted where it is joined."""
         self._calls: list[CallId] = [] if before is None else before._calls
         self._is_thinking: bool = before is not None and before._is_thinking
         self._is_resumed = before is not None
@@ -87,6 +89,12 @@ class Attempt:
         return self.saw_content or self._is_resumed
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it was to say the rest of an answer, and said nothing at all."""
+        is_mute = self._rejoining is not None and not self._rejoining.heard
+        return is_mute and not self._calls
+
+    @property
     def flags(self) -> tuple[Flag, ...]:
         """What a reader of its message must know about joins."""
         if self._rejoining is not None:
@@ -96,13 +104,15 @@ class Attempt:
     def partial(self) -> tuple[Block, ...]:
         """What was shown of the answer, what stood before included, and complete calls."""
         blocks = self.stream.partial()
-        return blocks if self._rejoining is None else self._rejoining.partial(blocks)
+        if self._rejoining is not None:
+            return self._rejoining.partial(blocks)
+        return as_shown(blocks, "".join(self._shown))
 
     def standing(self) -> Standing:
         """What stands of the answer, now that it broke."""
         if self._rejoining is not None:
             return self._rejoining.stands(self.stream.partial())
-        return replace(standing(self.stream.partial()), joins=self.breaks)
+        return replace(standing(self.partial()), joins=self.breaks)
 
     def resets(self) -> list[StreamEvent]:
         """What of it was shown and is made anew."""
@@ -168,6 +178,7 @@ class Attempt:
                     if self._rejoining is not None:
                         text = self._rejoining.add(text)
                     if text:
+                        self._shown.append(text)
                         shown.append(TextDelta(text))
                 case CallArguments(id=call_id, text=text):
                     shown.append(ToolArgumentsDelta(CallId(call_id), text))

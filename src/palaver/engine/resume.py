@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from palaver.domain.history import History
-from palaver.domain.messages import Block, Flag, Message, Reasoning, Text, ToolCall
+from palaver.domain.messages import Block, Flag, Message, Reasoning, Refusal, Text, ToolCall
 from palaver.providers.base import ModelInfo, ModelRequest
 from palaver.recovery.join import Joiner
 
@@ -76,6 +76,18 @@ def standing(partial: Iterable[Block]) -> Standing:
     return Standing(reasoning, texts) if texts else Standing()
 
 
+def as_shown(partial: Sequence[Block], shown: str) -> tuple[Block, ...]:
+    """An unfinished message with the text that was shown, where its stream knows of another one: a
+    batch that was lost with the stream was read by nobody."""
+    said = "".join(block.text for block in partial if isinstance(block, Text | Refusal))
+    if said == shown:
+        return tuple(partial)
+    others = [block for block in partial if not isinstance(block, Text | Refusal)]
+    at = next((i for i, block in enumerate(others) if not isinstance(block, Reasoning)), None)
+    text = (Text(shown),) if shown else ()
+    return (*others, *text) if at is None else (*others[:at], *text, *others[at:])
+
+
 def can_stand(partial: Iterable[Block]) -> bool:
     """Whether an unfinished message can be continued: refusals and what only its provider knows
     (its own searches and their results) cannot."""
@@ -125,10 +137,13 @@ class Rejoining:
 
     def __init__(self, said: Standing, joiner: Joiner) -> None:
         self._said, self._joiner = said, joiner
+        self.heard = False
+        """Whether the second half said anything."""
         self._new: list[str] = []
 
     def add(self, text: str) -> str:
         """What of the text is new and clear by now."""
+        self.heard = True
         return self._shown(self._joiner.add(text))
 
     def end(self) -> str:

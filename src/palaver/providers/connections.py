@@ -74,13 +74,15 @@ def new_session(*, read_bufsize: int) -> aiohttp.ClientSession:
     )
 
 
-async def post(
-    session: aiohttp.ClientSession, url: str, pieces: Body, **options: Any
+async def send(
+    session: aiohttp.ClientSession, url: str, pieces: Body | None, **options: Any
 ) -> aiohttp.ClientResponse:
-    """The answer up to its headers. Raises aiohttp's errors.
+    """The answer to a POST of `pieces`, or to a GET, up to its headers. Raises aiohttp's errors.
 
     A kept connection that the other side has closed meanwhile costs nobody an attempt.
     """
+    if pieces is None:
+        return await session.get(url, **options)
     body = InPieces(pieces)
     loop = asyncio.get_running_loop()
     started = loop.time()

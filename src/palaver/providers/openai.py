@@ -4,12 +4,13 @@
 that is what compatible servers have.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from palaver.domain.errors import ConfigurationError
 from palaver.providers.base import ModelInfo, ModelRequest
 from palaver.providers.fragments import Body
 from palaver.providers.openai_answer import Assembler
+from palaver.providers.openai_background import BackgroundStream, KeptResponses
 from palaver.providers.openai_chat import ChatAssembler
 from palaver.providers.openai_chat_request import ChatRequests
 from palaver.providers.openai_request import Refused, Server
@@ -37,6 +38,7 @@ class OpenAIManager:
         transport: Transport | None = None,
         organization: str = "",
         project: str = "",
+        background: bool = False,
     ) -> None:
         server = Server(base_url)
         if not server.host:
@@ -53,8 +55,24 @@ class OpenAIManager:
         self._api = api if api != "auto" else "responses" if server.is_openai else "chat"
         path = "/chat/completions" if self._api == "chat" else "/responses"
         self._url = server.url(path)
-        requests = ChatRequests if self._api == "chat" else ResponsesRequests
-        self._requests = requests(model=model, server=server, info=info, refused=self._refused)
+        self._requests: ChatRequests | ResponsesRequests
+        self._kept: KeptResponses | None = None
+        if self._api == "chat":
+            self._requests = ChatRequests(
+                model=model, server=server, info=info, refused=self._refused
+            )
+            return
+        self._requests = ResponsesRequests(
+            model=model, server=server, info=info, refused=self._refused, background=background
+        )
+        if background:
+            self._kept = KeptResponses(
+                server,
+                self._transport,
+                headers=self._headers,
+                clocks=clocks,
+                provider=self._provider,
+            )
 
     def __repr__(self) -> str:
         return f"OpenAIManager({self.name!r}, api={self._api!r}, host={self._server.host!r})"
@@ -76,17 +94,21 @@ class OpenAIManager:
 
     def stream(self, request: ModelRequest) -> OpenAIStream:
         """Begin an attempt; nothing is sent before the first step of the iteration."""
-        return OpenAIStream(
-            request,
-            bodies=self._requests,
-            open=self._open,
-            assembler=self._assembler,
-            refused=self._refused,
-            provider=self._provider,
-        )
+        parts: Any = {
+            "bodies": self._requests,
+            "open": self._open,
+            "assembler": self._assembler,
+            "refused": self._refused,
+            "provider": self._provider,
+        }
+        if self._kept is not None:
+            return BackgroundStream(request, kept=self._kept, **parts)
+        return OpenAIStream(request, **parts)
 
     async def aclose(self) -> None:
         """Connections are closed, unless the transport was given."""
+        if self._kept is not None:
+            await self._kept.aclose()
         if self._owns_transport:
             await self._transport.aclose()
 

@@ -90,11 +90,15 @@ class ResponsesAssembler:
         origin: str = ORIGIN,
     ) -> None:
         self.ended = False
+        self.native_id = ""
+        """The provider's id of the response."""
+        self.sequence = -1
+        """The number of the newest event."""
         self._failure, self._request_id, self._origin = failure, request_id, origin
         self._answer = Answer(origin=ORIGIN)
         self._slots: dict[int, _Slot] = {}
         self._indices: dict[str, int] = {}
-        self._native_id = self._model = ""
+        self._model = ""
         self._takers: dict[str, Callable[[ResponseEvent], None]] = {
             "response.output_text.delta": self._text,
             "response.refusal.delta": self._refusal,
@@ -136,7 +140,15 @@ class ResponsesAssembler:
             raise self._failure(payload)
         elif event.type == "response.cancelled":
             raise ServerFailure("the provider cancelled the response", in_stream=True)
+        if event.sequence_number is not None and event.sequence_number > self.sequence:
+            self.sequence = event.sequence_number
         return bool(event.type) and event.type not in _QUIET
+
+    def heard_by(
+        self, failure: Callable[[bytes], ProviderError], request_id: Callable[[], str]
+    ) -> None:
+        """Another stream goes on with the same answer."""
+        self._failure, self._request_id = failure, request_id
 
     def document(self, payload: bytes) -> None:
         """Take a response that was not streamed. Raises ProviderError."""
@@ -161,7 +173,7 @@ class ResponsesAssembler:
     def _created(self, event: ResponseEvent) -> None:
         if raw := bytes(event.response):
             response, _ = _responses.decode(raw)
-            self._native_id, self._model = response.id or "", response.model or ""
+            self.native_id, self._model = response.id or "", response.model or ""
 
     def _slot(self, event: ResponseEvent) -> _Slot:
         index = event.output_index
@@ -316,7 +328,7 @@ class ResponsesAssembler:
                 self._content(),
                 self._stop(response),
                 self._answer.known,
-                response.id or self._native_id,
+                response.id or self.native_id,
                 self._request_id(),
                 response.model or self._model,
                 any(slot.sanitised for slot in self._slots.values()),

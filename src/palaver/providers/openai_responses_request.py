@@ -44,8 +44,17 @@ _encode = msgspec.json.Encoder().encode
 class ResponsesRequests:
     """Writes bodies. A message is encoded once, whatever the number of requests that hold it."""
 
-    def __init__(self, *, model: str, server: Server, info: ModelInfo, refused: Refused) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        server: Server,
+        info: ModelInfo,
+        refused: Refused,
+        background: bool = False,
+    ) -> None:
         self._model, self._server, self._info, self._refused = model, server, info, refused
+        self._background = background
         self.origin = ORIGIN if server.is_openai else f"{ORIGIN}@{server.host}"
         """Of items that only the server that wrote them can read."""
         self._kept = Kept(EncodedMessages)
@@ -69,7 +78,9 @@ class ResponsesRequests:
 
     def _fields(self, request: ModelRequest) -> dict[str, Any]:
         settings = request.settings
-        fields: dict[str, Any] = {"model": self._model, "stream": True, "store": False}
+        fields: dict[str, Any] = {"model": self._model, "stream": True, "store": self._background}
+        if self._background:
+            fields["background"] = True
         if not self._refused.encrypted:
             fields["include"] = ["reasoning.encrypted_content"]
         if request.system:

@@ -27,6 +27,7 @@ class ResponseEvent(msgspec.Struct, gc=False):
     input: str | None = None
     item: msgspec.Raw = NOTHING
     response: msgspec.Raw = NOTHING
+    sequence_number: int | None = None
 
 
 class ItemPart(msgspec.Struct, gc=False):

@@ -60,11 +60,12 @@ class Transport:
         url: str,
         *,
         headers: Mapping[str, str],
-        body: Body,
+        body: Body | None,
         clocks: Clocks,
         provider: str,
     ) -> "EventSource":
-        """An attempt that sends its request at the first step of its iteration."""
+        """An attempt that sends its request at the first step of its iteration: a POST, or a GET
+        where there is no body."""
         return EventSource(self, url, headers, body, clocks, provider)
 
     async def aclose(self) -> None:
@@ -77,8 +78,8 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    async def post(
-        self, url: str, *, headers: Mapping[str, str], body: Body, connect_s: float
+    async def send(
+        self, url: str, *, headers: Mapping[str, str], body: Body | None, connect_s: float
     ) -> "aiohttp.ClientResponse":
         """The answer up to its headers. Raises aiohttp's errors."""
         import aiohttp
@@ -87,7 +88,7 @@ class Transport:
 
         if self._session is None:
             self._session = connections.new_session(read_bufsize=_READ_BYTES)
-        return await connections.post(
+        return await connections.send(
             self._session,
             url,
             body,
@@ -127,7 +128,7 @@ class EventSource:
         transport: Transport,
         url: str,
         headers: Mapping[str, str],
-        body: Body,
+        body: Body | None,
         clocks: Clocks,
         provider: str,
     ) -> None:
@@ -139,7 +140,7 @@ class EventSource:
         self.whole_body: bytes | None = None
         """The body of an answer that is one JSON text although a stream was asked for."""
         self._transport, self._url, self._provider = transport, url, provider
-        self._request: tuple[Mapping[str, str], Body] | None = (headers, body)
+        self._request: tuple[Mapping[str, str], Body | None] | None = (headers, body)
         self._hidden = _secrets(headers)
         self._clocks = clocks
         self._parser = SseParser()
@@ -217,12 +218,12 @@ class EventSource:
         else:
             response.close()
 
-    async def _open(self, headers: Mapping[str, str], body: Body) -> None:
+    async def _open(self, headers: Mapping[str, str], body: Body | None) -> None:
         self._request = None
         try:
             async with asyncio.timeout(self._clocks.first_token_s) as self._opening:
                 started = asyncio.get_running_loop().time()
-                response = await self._transport.post(
+                response = await self._transport.send(
                     self._url, headers=headers, body=body, connect_s=self._clocks.connect_s
                 )
         except Exception as error:  # noqa: BLE001 - translated; unknown ones are raised as they are

@@ -279,7 +279,7 @@ def _response(reply: Prepared, status: str, output: list[dict[str, Any]]) -> dic
         "object": "response",
         "created_at": reply.created,
         "status": status,
-        "background": False,
+        "background": bool(reply.body.get("background")),
         "error": None,
         "incomplete_details": {"reason": reason} if reason else None,
         "model": reply.model,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 
@@ -15,9 +15,11 @@ from palaver.domain.errors import ConnectionFailed, ProviderTimeout
 from palaver.domain.values import Usage
 from palaver.system import SystemClock
 from palaver.testing.provider_server.apis import ANTHROPIC, CHAT, RESPONSES, Api
+from palaver.testing.provider_server.background import Background
 from palaver.testing.provider_server.echo import echo
 from palaver.testing.provider_server.faults import Answer, Fault, Hang, Reset, Type
 from palaver.testing.provider_server.journal import Journal, Received, redacted
+from palaver.testing.provider_server.listing import models_body
 from palaver.testing.provider_server.player import Player, Way, reset
 from palaver.testing.provider_server.proofs import Proofs
 from palaver.testing.provider_server.refusal import Refused, for_status, scripted
@@ -33,11 +35,12 @@ _SSE = "text/event-stream; charset=utf-8"
 class ProviderServer:
     """`async with ProviderServer() as server:` listens on a free port of 127.0.0.1.
 
-    `script` queues replies, `when` answers by what the user said, `default` speaks otherwise (an
-    echo). `journal` holds what came. `key`: the only good API key (None: any). `models`: the only
-    known ones (None: names of the usual families). `window`: tokens that fit. `max_body`: bytes.
-    `piece`: characters of a delta. `pace_s`: seconds between deltas. `prefill`: whether Anthropic
-    requests may end with an assistant message. `strict`: whether bodies are checked at all.
+    `background` keeps responses in background mode. `script` queues replies, `when` answers by what
+    the user said, `default` speaks otherwise (an echo). `journal` holds what came. `key`: the only
+    good API key (None: any). `models`: the only known ones (None: names of the usual families).
+    `window`: tokens that fit. `max_body`: bytes. `piece`: characters of a delta. `pace_s`: seconds
+    between deltas. `prefill`: whether Anthropic requests may end with an assistant message.
+    `strict`: whether bodies are checked at all.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class ProviderServer:
         self._models, self._max_body = models, max_body
         known = frozenset(models) if models is not None else None
         self._terms = Terms(Proofs(), key=key, models=known, window=window, prefill=prefill)
+        self.background = Background()
         self._cache = PromptCache()
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
@@ -116,6 +120,9 @@ class ProviderServer:
             ("/v1/responses", RESPONSES),
         ):
             app.router.add_post(path, _Endpoint(self, api).handle)
+        kept = _Endpoint(self, RESPONSES)
+        app.router.add_get("/v1/responses/{id}", kept.read_on)
+        app.router.add_post("/v1/responses/{id}/cancel", kept.cancel)
         # With cancellation a client that leaves ends its handler at once: the journal is exact.
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.05
@@ -149,7 +156,7 @@ class ProviderServer:
             api.check_headers(_lower(request), self._terms)
         except Refused as refused:
             return _refusal(api, refused, new_id("req_"))
-        return web.json_response(_models_body(names, is_openai=is_openai))
+        return web.json_response(models_body(names, is_openai=is_openai))
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
         try:
@@ -172,6 +179,22 @@ class _Endpoint:
         self._server, self._api = server, api
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        """A request for an answer."""
+        return await self._received(request, self._answer)
+
+    async def read_on(self, request: web.Request) -> web.StreamResponse:
+        """The events of a kept response, from one of them on."""
+        return await self._received(request, self._read_on)
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """The end of a kept response."""
+        return await self._received(request, self._cancel)
+
+    async def _received(
+        self,
+        request: web.Request,
+        answer: Callable[[web.Request, Received], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
         received = Received(
             api=self._api.name,
             path=request.path,
@@ -184,7 +207,7 @@ class _Endpoint:
         self._server.journal.add(received)
         client_gone = False
         try:
-            return await self._answer(request, received)
+            return await answer(request, received)
         except Refused as refused:
             return self._refuse(received, refused)
         except _Dropped:
@@ -221,6 +244,27 @@ class _Endpoint:
         if received.stream:
             return await self._stream(request, received, reply, prepared)
         return await self._whole(received, prepared)
+
+    async def _read_on(self, request: web.Request, received: Received) -> web.StreamResponse:
+        self._api.check_headers(_lower(request), self._server._terms)
+        after = int(request.query.get("starting_after", "-1"))
+        frames = self._server.background.after(request.match_info["id"], after)
+        faults = self._server.background.next_faults()
+        early = await self._fail_early(request, received, faults)
+        if early is not None:
+            return early
+        response = web.StreamResponse(headers=self._headers(received, _SSE))
+        received.status = 200
+        await response.prepare(request)
+        way = Way(self._api, self._server._clock, faults)
+        await Player(way, received, response, request).play(frames)
+        return response
+
+    async def _cancel(self, request: web.Request, received: Received) -> web.StreamResponse:
+        self._api.check_headers(_lower(request), self._server._terms)
+        self._server.background.cancel(request.match_info["id"])
+        received.status = 200
+        return web.json_response({"id": request.match_info["id"], "status": "cancelled"})
 
     def _judge(self, received: Received) -> Usage:
         """Refuse what is not allowed, note what was said, weigh it."""
@@ -293,7 +337,12 @@ class _Endpoint:
         await response.prepare(request)
         pace = self._server.pace_s if reply.pace_s is None else reply.pace_s
         way = Way(self._api, self._server._clock, reply.faults, pace)
-        await Player(way, received, response, request).play(self._api.frames(prepared))
+        frames = self._api.frames(prepared)
+        if received.body.get("background"):
+            said = list(frames)
+            self._server.background.keep(prepared.id, said)
+            frames = iter(said)
+        await Player(way, received, response, request).play(frames)
         return response
 
     async def _whole(self, received: Received, prepared: Prepared) -> web.Response:
@@ -345,12 +394,3 @@ def _refusal(api: Api, refused: Refused, request_id: str) -> web.Response:
 
 def _lower(request: web.Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
-
-
-def _models_body(names: Sequence[str], *, is_openai: bool) -> dict[str, object]:
-    if is_openai:
-        rows = [{"id": n, "object": "model", "created": 0, "owned_by": "palaver"} for n in names]
-        return {"object": "list", "data": rows}
-    since = "2025-01-01T00:00:00Z"
-    listed = [{"type": "model", "id": n, "display_name": n, "created_at": since} for n in names]
-    return {"data": listed, "has_more": False, "first_id": names[0], "last_id": names[-1]}
