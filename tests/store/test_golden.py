@@ -66,3 +66,18 @@ def test_second_golden_log_folds() -> None:
     assert state.messages[0].flags == (Flag.REDACTED,)
     assert state.origin == Origin(ConversationId("conv_origin"), 12)
     assert state.content_hash == "43a4559928a3fc54a7c2c5245af9fa68"
+
+
+def test_third_golden_log_folds() -> None:
+    """Compactions, what was undone of them, and what they cost are what they were."""
+    state = folded("v3.jsonl")
+    assert [m.id for m in state.messages] == [f"msg_{n}" for n in range(1, 9)]
+    assert [m.id for m in state.window] == [
+        "msg_1", "cmp_1.1", "msg_4", "msg_5", "msg_6", "msg_7", "msg_8",
+    ]  # fmt: skip
+    assert state.compaction is not None
+    assert state.compaction.loss.identifiers == ("ORD-7",)
+    assert state.is_compaction_held
+    assert state.ineffective == 0
+    assert state.usage.total == 773
+    assert state.content_hash == "aff31d10c84a687e6a07c101c5a88cde"
