@@ -57,9 +57,14 @@ class ErrorAnalytics:
     def __init__(self) -> None:
         self._minutes: OrderedDict[int, _Minute] = OrderedDict()
         self._examples: dict[ErrorClassification, deque[ErrorExample]] = {}
+        self._now, self._began = _Minute(), 0.0
+        """The minute that was counted in last, and when it began."""
 
     def succeeded(self, model: str, *, at: float) -> None:
         """An attempt was answered."""
+        if 0.0 <= at - self._began < 60.0 and model in self._now.calls:
+            self._now.calls[model] += 1  # every healthy call goes this way
+            return
         minute = self._minute(at)
         minute.calls[_bounded(minute, model)] += 1
 
@@ -109,6 +114,7 @@ class ErrorAnalytics:
             minute = self._minutes[number] = _Minute()
             while len(self._minutes) > _MINUTES:
                 self._minutes.popitem(last=False)
+        self._now, self._began = minute, number * 60.0
         return minute
 
 

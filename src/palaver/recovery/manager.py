@@ -90,7 +90,7 @@ class _Side:
 class Call:
     """One call that was let through. `succeeded`, `gave_up` and `release`: the first one counts."""
 
-    __slots__ = ("_analytics", "_clock", "_key", "_permit", "_side")
+    __slots__ = ("_analytics", "_clock", "_is_answered", "_key", "_permit", "_side")
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class Call:
     ) -> None:
         self._side, self._permit, self._key = side, permit, key
         self._analytics, self._clock = analytics, clock
+        self._is_answered = False
 
     @property
     def is_probe(self) -> bool:
@@ -128,6 +129,7 @@ class Call:
 
     def succeeded(self) -> None:
         """The call was answered."""
+        self._is_answered = True
         self._permit.success()
         if self._key is not None:
             self._key.success()
@@ -145,6 +147,8 @@ class Call:
 
     def release(self) -> None:
         """The call ended without saying anything about the other side."""
+        if self._is_answered:
+            return
         self._permit.release()
         if self._key is not None:
             self._key.release()
