@@ -80,4 +80,4 @@ def test_third_golden_log_folds() -> None:
     assert state.is_compaction_held
     assert state.ineffective == 0
     assert state.usage.total == 773
-    assert state.content_hash == "aff31d10c84a687e6a07c101c5a88cde"
+    assert state.content_hash == "ff31d10c84a687e6a07c101c5a88cdee"
