@@ -15,6 +15,7 @@ from palaver.cli.chat import ChatOptions, run_chat
 from palaver.cli.exits import report
 from palaver.cli.main import _survive_encodings
 from palaver.cli.opening import Opened, Wanted
+from palaver.cli.unfinished import recovered
 from palaver.domain.messages import Role, StopReason
 from palaver.providers.base import ModelRequest
 from palaver.testing import Call, Pause, Say, ScriptedModel, Stop, Think
@@ -56,6 +57,13 @@ async def send_mail(to: str, body: str) -> str:
     return f"sent to {to}"
 
 
+@tool(effect="effect")
+async def pay(order: int) -> str:
+    """Pay for an order; the bank is slow."""
+    await asyncio.sleep(60)
+    return f"paid {order}"
+
+
 def answer(request: ModelRequest) -> Line | Sequence[Line]:
     """What the model says, told by a word in the question."""
     last = request.messages[-1]
@@ -66,11 +74,15 @@ def answer(request: ModelRequest) -> Line | Sequence[Line]:
         return [Think("Which cities?\nOslo and Rome."), Say(TABLE, piece=3)]
     if "slow" in text:
         return [step for i in range(200) for step in (Say(f"word{i} "), Pause(0.05))]
+    if "steady" in text:
+        return [step for i in range(30) for step in (Say(f"word{i} "), Pause(0.05))]
     if "code" in text:
         code = "".join(f"x{i} = {i}  # line\n" for i in range(60))
         return [Say(part, 20) for part in ("```python\n", code, "```\nend")]
     if "mail" in text:
         return ["I'll send it.", Call("send_mail", {"to": "bob@example.org", "body": "hi\x1b[2J"})]
+    if "pay" in text:
+        return ["I pay for it.", Call("pay", {"order": 7})]
     if "look" in text:
         return [
             "Let me look.",
@@ -86,11 +98,14 @@ def answer(request: ModelRequest) -> Line | Sequence[Line]:
     return [f"You said: {text}"]
 
 
+TOOLS = (look_up, send_mail, pay)
+
+
 @asynccontextmanager
 async def opener(wanted: Wanted) -> AsyncIterator[Opened]:
     model = ScriptedModel([answer] * 100, name="scripted:model")
-    async with wiring.open(wanted.db or ":memory:", model=model, tools=[look_up, send_mail]) as m:
-        yield Opened(m, model.name)
+    async with wiring.open(wanted.db or ":memory:", model=model, tools=TOOLS) as m:
+        yield Opened(m, model.name, tuple(recovered(m)), drain_s=10.0)
 
 
 def take_terminal() -> None:

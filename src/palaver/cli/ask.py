@@ -123,7 +123,7 @@ class Asking:
     def __init__(
         self, options: AskOptions, interrupts: Interrupts, shape: "OutputType | None"
     ) -> None:
-        self._options, self.shape = options, shape
+        self._options, self.shape, self._interrupts = options, shape, interrupts
         self._screen = self._made_screen()
         self._denier = DenyAll()
         self._carrier = TurnCarrier(self._screen, self._approver(), interrupts)
@@ -151,6 +151,9 @@ class Asking:
         """Open, ask, show; the exit code."""
         wanted = msgspec.structs.replace(self._options.wanted, is_one_shot=True)
         async with opener(wanted) as service:
+            self._interrupts.drain_s = service.drain_s
+            for line in service.notices:
+                self._screen.notice(line)
             conversation, session = await begin(self, service)
             async with self._screen.live():
                 end = await self._carrier.carry(conversation, session, hear=self._hear)

@@ -136,6 +136,7 @@ def _talk_on_terminal(
         from palaver.cli.talk import Talk
         from palaver.cli.turns import AskingApprover, TurnCarrier, allow_all
 
+        interrupts.drain_s = chat.drain_s
         screen = LiveScreen(make_console())
         chat.pick = lambda: pick(chat.manager)
         approve = allow_all if options.allow else AskingApprover(screen, prompt.question)
@@ -150,7 +151,7 @@ async def _converse(
     source: Input, begin: "Begin", talk: "Talk | None", interrupts: Interrupts
 ) -> None:
     """The loop. The talk begins with the first line, so that the prompt waits for nothing."""
-    while talk is None or not talk.is_over:
+    while talk is None or not (talk.is_over or interrupts.is_leaving):
         with interrupts.calling(_nothing):  # a Ctrl-C that comes just behind a turn
             line = await source.message("" if talk is None else talk.draft())
             if line is None:
@@ -183,8 +184,11 @@ async def _in_plain_text(options: ChatOptions, interrupts: Interrupts, opener: O
         carrier = TurnCarrier(screen, allow_all if options.allow else approve, interrupts)
         talk = Talk(chat, screen, carrier)
         await talk.begin(options.conversation, options.wanted)
+        interrupts.drain_s = service.drain_s
         while not talk.is_over and (line := await source.message()) is not None:
             await talk.take(line)
+            if interrupts.is_leaving:
+                break
             if isinstance(talk.last, TurnCancelled) and not is_person:
                 return INTERRUPTED
         await talk.end()

@@ -134,6 +134,10 @@ async def _open(chat: ChatSession, screen: Screen, rest: str) -> None:
     if chosen:
         conversation = await chat.open(chat.named(chosen))
         screen.print(summary(conversation.messages, conversation.state.metadata.title))
+        from palaver.cli.unfinished import unfinished
+
+        for line in await unfinished(chat.manager, conversation.state):
+            screen.notice(line)
 
 
 def summary(messages: Sequence, title: str, *, last: int = 4) -> str:  # type: ignore[type-arg]

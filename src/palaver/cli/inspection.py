@@ -40,6 +40,8 @@ def look(
 
     async def program(_: object) -> int:
         async with opened(wanted or reading(db)) as service:
+            for line in service.notices:
+                exits.say(line)
             return await work(service)
 
     return run(program)
@@ -112,7 +114,11 @@ def show(db: str | None, name: str, *, full: bool, as_json: bool, window: bool =
 
             text = window_text(conversation.state)
         else:
+            from palaver.cli.unfinished import unfinished
+
             text = transcript(conversation.state, full=full)
+            told = await unfinished(service.manager, conversation.state)
+            text += "\n\n" * bool(told) + "\n".join(f"! {line}" for line in told)
         if sys.stdout.isatty():
             _page(text)
         else:

@@ -21,6 +21,11 @@ class Interrupts:
         self._action: Callable[[], None] | None = None
         self.code: int | None = None
         """The exit code, once a signal has ended the program."""
+        self.drain_s = 0.0
+        """Seconds that an answer under way gets when the program is asked to end."""
+        self.is_leaving = False
+        """Whether the program ends as soon as the answer under way has come to its end."""
+        self._is_answering = False
 
     @contextmanager
     def calling(self, action: Callable[[], None]) -> Iterator[None]:
@@ -30,6 +35,24 @@ class Interrupts:
             yield
         finally:
             self._action = before
+
+    @contextmanager
+    def answering(self, *, answers: bool = True) -> Iterator[None]:
+        """Within it an answer comes, for whose end it is worth to wait; not while a person is
+        asked."""
+        before, self._is_answering = self._is_answering, answers
+        try:
+            yield
+        finally:
+            self._is_answering = before
+
+    def terminate(self) -> None:
+        """SIGTERM: an answer under way may come to its end; a second one ends the program now."""
+        if self.is_leaving or not self._is_answering or self.drain_s <= 0:
+            self.leave(TERMINATED)
+            return
+        self.is_leaving = True
+        asyncio.get_running_loop().call_later(self.drain_s, self.leave, TERMINATED)
 
     def interrupt(self) -> None:
         """Ctrl-C."""
@@ -77,8 +100,8 @@ def _listen(loop: asyncio.AbstractEventLoop, interrupts: Interrupts) -> None:
     if sys.platform == "win32":
         return  # Ctrl-C arrives as KeyboardInterrupt there
     loop.add_signal_handler(signal.SIGINT, interrupts.interrupt)
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(each, interrupts.leave, TERMINATED)
+    loop.add_signal_handler(signal.SIGTERM, interrupts.terminate)
+    loop.add_signal_handler(signal.SIGHUP, interrupts.leave, TERMINATED)
 
 
 def _log_stray(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

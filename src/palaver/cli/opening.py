@@ -27,6 +27,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """Who writes summaries; empty means what settings say."""
     is_one_shot: bool = False
     """The program ends with its answer, so nothing can be prepared in the background."""
+    is_reading: bool = False
+    """Nothing is asked of a model."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -35,6 +37,10 @@ class Opened(msgspec.Struct, frozen=True):
     manager: "ConversationManager"
     model: str
     """The model of conversations that chose none."""
+    notices: tuple[str, ...] = ()
+    """What has happened before that a person should know."""
+    drain_s: float = 0.0
+    """Seconds that an answer gets when the program is asked to end."""
 
 
 @asynccontextmanager
@@ -44,6 +50,7 @@ async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
     Raises ConfigurationError and StoreError, and InvalidInput for a folder as database.
     """
     from palaver import wiring
+    from palaver.cli.unfinished import recovered
 
     environment = _with_context(prepared(wanted), wanted)
     async with wiring.open(
@@ -54,7 +61,9 @@ async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
         folders=wanted.folders or None,
         environment=environment,
     ) as manager:
-        yield Opened(manager, wanted.model or environment.model)
+        notices = tuple(recovered(manager)) if manager.recovered else ()
+        model = wanted.model or environment.model
+        yield Opened(manager, model, notices, environment.settings.turn.drain_s)
 
 
 def _with_context(environment: "Environment", wanted: Wanted) -> "Environment":
@@ -63,7 +72,10 @@ def _with_context(environment: "Environment", wanted: Wanted) -> "Environment":
         context = msgspec.structs.replace(context, summary_model=wanted.summary_model)
     if wanted.is_one_shot and context.summaries == "prepared":
         context = msgspec.structs.replace(context, summaries="inline")
-    settings = msgspec.structs.replace(environment.settings, context=context)
+    turn = environment.settings.turn
+    if wanted.is_reading and turn.on_restart == "resume":  # who only looks pays for nothing
+        turn = msgspec.structs.replace(turn, on_restart="leave")
+    settings = msgspec.structs.replace(environment.settings, context=context, turn=turn)
     return msgspec.structs.replace(environment, settings=settings)
 
 
@@ -92,4 +104,4 @@ def prepared(wanted: Wanted) -> "Environment":
 
 def reading(db: str | None) -> Wanted:
     """For commands that only look: no tools, and no key is needed."""
-    return Wanted(db=db, model="offline", tools=False)
+    return Wanted(db=db, model="offline", tools=False, is_reading=True)

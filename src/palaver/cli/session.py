@@ -23,6 +23,7 @@ class ChatSession:
 
     def __init__(self, opened: Opened) -> None:
         self.manager, self.default_model = opened.manager, opened.model
+        self.notices, self.drain_s = opened.notices, opened.drain_s
         self.conversation: Conversation | None = None
         self.attachments: list[Image | File] = []
         self.cost: float | None = 0.0

@@ -8,6 +8,7 @@ from palaver.cli.safe import safe
 from palaver.cli.screen import Screen
 from palaver.cli.session import ChatSession
 from palaver.cli.turns import TurnCarrier
+from palaver.cli.unfinished import unfinished
 from palaver.domain.errors import PalaverError
 from palaver.domain.stream import Terminal, TurnFailed
 
@@ -38,6 +39,8 @@ class Talk:
 
     async def begin(self, conversation: str, wanted: Wanted) -> None:
         """Continue `conversation`, if one is named. Raises NotFound and InvalidInput."""
+        for line in self._chat.notices:
+            self._screen.notice(line)
         if not conversation:
             return
         found = await self._chat.open(conversation)
@@ -46,6 +49,8 @@ class Talk:
         if chosen:
             await found.set_preferences(**chosen)
         self._screen.notice(summary(found.messages, found.state.metadata.title))
+        for line in await unfinished(self._chat.manager, found.state):
+            self._screen.notice(line)
         await self._carrier.settle(found)
 
     async def take(self, line: str) -> None:

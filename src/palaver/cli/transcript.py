@@ -21,6 +21,7 @@ from palaver.domain.state import ConversationState
 
 FOLDED = 120
 """Columns of a call and of its result, unless shown in full."""
+UNKNOWN = "not known whether it was done; it was not repeated"
 WHO = {Role.USER: "You", Role.ASSISTANT: "Model", Role.SYSTEM: "System"}
 
 
@@ -89,6 +90,7 @@ def _call(call: ToolCall, result: ToolResult | None) -> str:
     if result is not None:
         [told] = result_lines(result, width=FOLDED, lines=1)[:1]
         told = f"failed: {told}" if result.failed else told
+        told = UNKNOWN if result.unknown else told
     width = terminal_width()
     arguments = arguments_line(call.arguments, FOLDED if width is None else max(20, width // 2))
     line = f"· {call.name} {arguments} → {told}"

@@ -76,14 +76,15 @@ class TurnCarrier:
         hear: Hear | None = None,
     ) -> Terminal:
         """Follow the turn behind event `after` to its end, which is returned."""
-        with self._interrupts.calling(session.cancel):
+        with self._interrupts.calling(session.cancel), self._interrupts.answering():
             async for numbered in session.numbered(after):
                 event = numbered.event
                 if hear is not None:
                     hear(numbered)
                 self._screen.show(event)
                 if isinstance(event, TurnSuspended):
-                    await self.decide(conversation, event.calls)
+                    with self._interrupts.answering(answers=False):
+                        await self.decide(conversation, event.calls)
                 elif (end := _terminal(event)) is not None:
                     return end
         raise RuntimeError("the turn's events ended without a terminal one")

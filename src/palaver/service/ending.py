@@ -11,11 +11,13 @@ from contextlib import ExitStack
 from typing import Literal
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from palaver import log
 from palaver.context.window import ContextWindowManager
 from palaver.domain.errors import PalaverError, StaleWriter
 from palaver.domain.events import AttemptMade
-from palaver.domain.ids import MessageId, TurnId
+from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Role, Text
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import RetryScheduled, StreamEvent, TurnCancelled, TurnInterrupted
@@ -39,8 +41,17 @@ TRIES = 5
 """Of ending a turn whose rows another process writes at the same time."""
 RESUMES = 5
 """How often a turn changes hands before it is no longer run on: it may be what kills programs."""
+REMEMBERED = 1000
 AT_ONCE = 64
 """Orphans that are decided together: their facts share the syncs of the disk."""
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """A turn whose process had died, and what became of it: it was ended, or runs on here."""
+
+    conversation: ConversationId
+    turn: TurnId
+    runs_on: bool
 
 
 class TurnEnder:
@@ -62,6 +73,8 @@ class TurnEnder:
         self._window, self._load = window, load
         self._check_ready, self._run_on = check_ready, run_on
         self._resumes = on_restart == "resume"
+        self.recovered: list[Recovered] = []
+        """Since this process began, at most `REMEMBERED`."""
         self._locks: WeakValueDictionary[TurnId, asyncio.Lock] = WeakValueDictionary()
         """Two who end a turn at once end it once."""
 
@@ -103,11 +116,13 @@ class TurnEnder:
             if opened is None or opened.id != record.id or opened.held is not None:
                 return False
             async with self._lock(record.id):
-                if self._resumes and await self._resume(states, record, begun):
-                    log.get("recovery").info("turn_resumed", turn=record.id)
-                    return True
-                await self._end(states, record.id, TurnOutcome.INTERRUPTED, record)
-                log.get("recovery").info("turn_interrupted", turn=record.id)
+                runs_on = self._resumes and await self._resume(states, record, begun)
+                if not runs_on:
+                    await self._end(states, record.id, TurnOutcome.INTERRUPTED, record)
+            told = "turn_resumed" if runs_on else "turn_interrupted"
+            log.get("recovery").info(told, turn=record.id)
+            if len(self.recovered) < REMEMBERED:
+                self.recovered.append(Recovered(record.conversation, record.id, runs_on))
         except PalaverError as error:
             log.get("recovery").error("orphan_kept", turn=record.id, code=error.code)
             return False

@@ -23,6 +23,7 @@ from palaver.providers.base import Model
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service import branching, exports
 from palaver.service.conversation import Conversation
+from palaver.service.ending import Recovered
 from palaver.service.exports import Incoming
 from palaver.service.held_state import HeldState
 from palaver.service.inbound import TakeIn
@@ -333,6 +334,11 @@ class ConversationManager:
         """Decide about open turns whose process died: `turn.on_restart` says whether they are ended
         or run on. `palaver.open` calls it. Returns how many."""
         return await self._runner.ending.recover()
+
+    @property
+    def recovered(self) -> Sequence[Recovered]:
+        """The turns that `recover` decided about since this manager was made."""
+        return self._runner.ending.recovered
 
     async def aclose(self, *, drain_s: float = 0.0) -> None:
         """Accept nothing more, give running turns `drain_s` seconds to end by themselves, cancel
