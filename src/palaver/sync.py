@@ -23,6 +23,7 @@ from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import SessionMetadata, UserPreferences
+from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.branching import Branch, StateDiff
 from palaver.service.compacting import CompactionReport, ContextReport
 from palaver.service.conversation import Conversation as AsyncConversation, OnBusy
@@ -277,6 +278,11 @@ class ConversationManager:
     def tools(self) -> ToolManager:
         """The tools of every conversation."""
         return self._wrapped.tools
+
+    @property
+    def recovery(self) -> ErrorRecoveryManager:
+        """What is known of models' health: breakers, budgets, what has gone wrong lately."""
+        return self._wrapped.recovery
 
     def create(
         self, *, title: str = "", tags: Sequence[str] = (), **preferences: Any

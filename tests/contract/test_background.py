@@ -81,7 +81,8 @@ async def test_calls_and_thoughts_go_on(
     """Nothing is made anew, and no tool runs twice, wherever it breaks."""
     chance = random.Random(3)
     conversation = await manager.create(reasoning="medium")
-    turn: list[Line] = [Think("let me see"), Say("I look. "), Call("look", {"at": "it"}), Call("look")]
+    calls = [Call("look", {"at": "it"}), Call("look")]
+    turn: list[Line] = [Think("let me see"), Say("I look. "), *calls]
     server.script([Reply(turn), "Fine."])
     await conversation.say("first, whole")
     size = server.journal[0].sent_bytes

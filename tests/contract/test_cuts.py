@@ -48,13 +48,14 @@ class Cuts:
         self.chance = random.Random(seed)
         self.seen: Counter[str] = Counter()
 
-    async def over(self, wire: str, *, texts: int, cuts: int) -> None:
+    async def over(self, wire: str, *, texts: int, cuts: int, prefill: bool = False) -> None:
         """Cut each of `texts` answers at `cuts` places."""
-        async with ProviderServer(piece=7) as server:
-            model = model_of(wire, server, Clocks())
+        async with ProviderServer(piece=7, prefill=prefill) as server:
+            model = model_of(wire, server, Clocks(), prefill=prefill)
             async with palaver.open(":memory:", model=model, settings=AT_ONCE) as manager:
                 for _ in range(texts):
-                    conversation = await manager.create(reasoning="medium")
+                    thinking = None if prefill else "medium"
+                    conversation = await manager.create(reasoning=thinking)
                     await self._one_text(conversation, server, cuts)
                     await manager.delete(conversation.id)
             await model.aclose()
@@ -99,6 +100,13 @@ async def test_a_broken_answer_ends_whole(wire: str) -> None:
     cuts = Cuts(20_261_122)
     await cuts.over(wire, texts=10, cuts=10)
     assert cuts.seen["cuts"] == 100
+    assert cuts.seen["unverified"] == 0
+
+
+async def test_a_broken_answer_ends_whole_where_the_model_is_prefilled() -> None:
+    """The other way of going on, at forty random bytes."""
+    cuts = Cuts(5)
+    await cuts.over("messages", texts=8, cuts=5, prefill=True)
     assert cuts.seen["unverified"] == 0
 
 

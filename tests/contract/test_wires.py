@@ -55,10 +55,12 @@ Talk: TypeAlias = Any
 """`await talk(…)` begins a conversation; `talk.manager` is its manager."""
 
 
-def model_of(wire: str, server: ProviderServer, clocks: Clocks) -> Model:
+def model_of(wire: str, server: ProviderServer, clocks: Clocks, *, prefill: bool = False) -> Model:
     """An adapter for `wire` that talks to `server`."""
     if wire == "messages":
-        info = ModelInfo("anthropic:claude-haiku-4-5", 200_000, 8_192, reasoning=True)
+        info = ModelInfo(
+            "anthropic:claude-haiku-4-5", 200_000, 8_192, reasoning=True, prefill=prefill
+        )
         return palaver.AnthropicManager(
             model="claude-haiku-4-5", api_key="k", base_url=server.url, info=info, clocks=clocks
         )

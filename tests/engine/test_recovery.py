@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from palaver import ModelSwitched, RetryScheduled
+from palaver import ContextCompacted, ModelSwitched, RetryScheduled, TurnCompleted, tool
 from palaver.domain.errors import (
     AuthenticationFailed,
     CircuitBreakerOpenError,
@@ -13,13 +13,17 @@ from palaver.domain.errors import (
     ServerFailure,
 )
 from palaver.domain.stream import StreamEvent
+from palaver.domain.values import Usage
+from palaver.providers import catalogue
 from palaver.providers.base import ModelInfo
 from palaver.recovery.breaker import BreakerState
 from palaver.settings import BreakerSettings, RetrySettings, Settings
-from palaver.testing import Fail, ScriptedModel, ToldClock
+from palaver.testing import Call, Fail, Report, Say, ScriptedModel, ToldClock
 from tests.engine.conftest import Opened
 
 ONE_TRY = Settings(retry=RetrySettings(network_attempts=1), breaker=BreakerSettings(failures=2))
+
+BUSY = Fail(Overloaded("busy", should_retry=False))
 
 
 def model(name: str, *turns: Any, **info: Any) -> ScriptedModel:
@@ -104,3 +108,41 @@ async def test_health_is_remembered_and_the_first_model_comes_back(
     await clock.advance(70)
     assert (await conversation.say("?")).message.model == "a:1"
     assert manager.recovery.readings()[0].state is BreakerState.CLOSED
+
+
+async def test_a_smaller_window_is_respected(opened: Opened, clock: ToldClock) -> None:
+    """A model that stands in gets a window that it takes; one that can never hold the
+    conversation is passed over."""
+    long = "\n\n".join(f"Paragraph {n} about the harvest of {1900 + n}. " * 12 for n in range(12))
+    first = model("a:1", long, long, long, BUSY, window=200_000, max_output=1_000)
+    tiny = model("b:tiny", "never", window=120, max_output=100)
+    small = model("c:small", "Short.", window=4_000, max_output=500)
+    manager = await opened(first, fallbacks=[tiny, small])
+    conversation = await manager.create()
+    for _ in range(3):
+        await conversation.say("Tell me more about it.")
+    events = [event async for event in conversation.stream("And in short?")]
+    switched = [e.model for e in events if isinstance(e, ModelSwitched)]
+    assert switched == ["b:tiny", "c:small"]
+    assert any(isinstance(e, ContextCompacted) for e in events)
+    assert conversation.messages[-1].text == "Short."
+    assert tiny.requests == []
+
+
+async def test_the_bill_is_by_the_model_that_answered(opened: Opened, clock: ToldClock) -> None:
+    """A turn over two models costs what each of them took."""
+    used = Report(Usage(input=10_000))
+    first = model("anthropic:claude-haiku-4-5", [used, Call("look")], BUSY)
+    second = model("openai:gpt-5-mini", [used, Say("Done.")])
+
+    @tool(effect="read")
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    manager = await opened(first, fallbacks=[second], tools=[look])
+    events = [event async for event in (await manager.create()).stream("?")]
+    prices = [catalogue.price(m.name, Usage(input=10_000)) or 0.0 for m in (first, second)]
+    assert prices[0] != prices[1]
+    (end,) = [event for event in events if isinstance(event, TurnCompleted)]
+    assert end.cost_usd == pytest.approx(sum(prices))
