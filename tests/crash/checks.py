@@ -78,7 +78,8 @@ def _check_world(tally: Tally, paid: Sequence[list[str]], booked: Sequence[list[
 def _check_log(tally: Tally, log: list[Recorded], accepted: set[int], paid: set[int]) -> None:
     events = [recorded.event for recorded in log]
     state = fold(ConversationState("x"), log)  # type: ignore[arg-type]
-    tally.problems += valid_history(list(state.messages))
+    if state.messages:  # a life may end before it has said anything
+        tally.problems += valid_history(list(state.messages))
     if state.turn is not None:
         tally.problems.append("a turn is open")
     asked: Counter[int] = Counter()
