@@ -29,7 +29,8 @@ def translated(error: Exception, *, in_stream: bool, closed: bool) -> PalaverErr
             return ConnectionFailed(f"the name {error.host} cannot be resolved")
         case aiohttp.ClientSSLError() | aiohttp.ClientConnectorCertificateError():
             return ConnectionFailed(
-                f"no secure connection to {error.host}: {error.__cause__ or ''}"
+                f"no secure connection to {error.host}: {error.__cause__ or ''}",
+                should_retry=False,  # a certificate does not become good by asking again
             )
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
             return ConnectionFailed("the proxy cannot be reached or refuses the connection")
