@@ -115,8 +115,10 @@ def report_text(report: "CompactionReport", *, is_preview: bool) -> str:
     if loss.results_cleared:
         lines.append(f"  {loss.results_cleared} results of tools became stubs")
     if loss.identifiers_lost:
-        names = ", ".join(one_line(name, 40) for name in loss.identifiers[:8])
-        lines.append(f"  {loss.identifiers_lost} names are only in the archive: {names}")
+        short = [name for name in loss.identifiers if len(name.split()) == 1]
+        names = ", ".join(one_line(name, 40) for name in short[:8])
+        shown = f", {names} among them" if names else ""
+        lines.append(f"  {loss.identifiers_lost} names and values are only in the archive{shown}")
     lines += _money(report)
     lines.append(
         f"  each later request is {cache.tokens_shed:,} tokens shorter;"
@@ -131,17 +133,14 @@ def _money(report: "CompactionReport") -> list[str]:
     lines = []
     if report.compaction.model:
         lines.append(f"  writing the summary cost {dollars(report.cost_usd)}")
-    if cache.usd_once is not None and cache.usd_per_request is not None:
-        verb = "costs" if cache.usd_once > 0 else "saves"
-        after = (
-            f", even after {cache.breaks_even_after:.0f} requests"
-            if cache.breaks_even_after
-            else ""
-        )
-        lines.append(
-            f"  the next request {verb} {dollars(abs(cache.usd_once))} more,"
-            f" each later one saves {dollars(cache.usd_per_request)}{after}"
-        )
+    if cache.usd_once is not None and cache.usd_per_request:  # nothing to say where all is free
+        later = f"each later one saves {dollars(cache.usd_per_request)}"
+        if cache.usd_once > 0:
+            even = cache.breaks_even_after
+            after = f", even after {even:.0f} requests" if even else ""
+            lines.append(f"  the next request costs {dollars(cache.usd_once)} more, {later}{after}")
+        else:
+            lines.append(f"  the next request saves {dollars(-cache.usd_once)}, {later}")
     return lines
 
 
