@@ -85,6 +85,7 @@ async def test_damage_is_not_backed_up(tmp_path: Path) -> None:
     path.write_bytes(whole)
     with pytest.raises(StoreCorrupt) as damage:
         backup(path, target, overwrite=True)
-    assert "doctor --repair" in damage.value.hint
+    assert f"doctor --repair '{path}'" in damage.value.hint
+    assert "copy" not in damage.value.message
     assert target.read_bytes() == good
     assert sorted(p.name for p in tmp_path.glob("copy*")) == ["copy.db"]

@@ -15,7 +15,10 @@ from palaver.store.memory import MemoryStore
 from palaver.testing import Call, Say, ScriptedModel, ToldClock, valid_history
 from palaver.testing.faults import POINTS, Delay, Fault, Faults, Hang, Raise, each_passing
 
-SETTINGS = Settings(retry=RetrySettings(network_attempts=1), tools=ToolSettings(output_chars=50))
+SETTINGS = Settings(
+    retry=RetrySettings(network_attempts=1, network_base_s=0.001),
+    tools=ToolSettings(output_chars=50),
+)
 _UNUSED = (
     *("fork", "sharing", "rewrite", "blob_references", "delete", "take_turn", "statistics"),
     *("close", "append_run", "read_run", "turn"),

@@ -19,6 +19,7 @@ import apsw
 from palaver.domain.errors import InvalidInput, StoreCorrupt, StoreError
 from palaver.store.base import BackupReport
 from palaver.store.os_errors import translate_os
+from palaver.store.sqlite_errors import damaged
 from palaver.store.sqlite_schema import check, connect_reader, translated
 
 STEP_PAGES = 2_000
@@ -83,7 +84,7 @@ def _copied(source: Path, target: Path, stopped: Callable[[], bool]) -> tuple[in
                 # One file, without a write-ahead log beside it that might be left behind.
                 writer.execute("PRAGMA journal_mode = DELETE").fetchall()
                 found = _counts(writer)
-            check(writer, target)
+            _check_copy(writer, target, source)
         finally:
             writer.close()
     finally:
@@ -91,6 +92,14 @@ def _copied(source: Path, target: Path, stopped: Callable[[], bool]) -> tuple[in
     if found != counts:
         raise StoreCorrupt(f"the copy of {source} does not hold what it should")
     return counts
+
+
+def _check_copy(copy: apsw.Connection, target: Path, source: Path) -> None:
+    """What is wrong with the copy is wrong with what it was made of."""
+    try:
+        check(copy, target)
+    except StoreCorrupt as error:
+        raise damaged(source, error.message.rpartition(" is damaged: ")[2]) from error
 
 
 def _copy_pages(
