@@ -1,0 +1,28 @@
+"""What a run log tells of an answer that its process did not live to end."""
+
+from palaver.domain.ids import ConversationId, TurnId
+from palaver.domain.stream import AttemptStarted, RetryScheduled, StreamEvent, TextDelta
+from palaver.domain.values import ErrorInfo
+from palaver.streams.partial import Unfinished, unfinished_attempt
+from palaver.streams.session import StreamSession
+
+CUT = ErrorInfo("stream_truncated", "cut")
+
+
+def left(*events: StreamEvent) -> Unfinished | None:
+    session = StreamSession(TurnId("t"), ConversationId("c"))
+    session.publish(events)
+    return unfinished_attempt(session.unwritten())
+
+
+def test_an_answer_that_was_being_continued_is_kept_whole() -> None:
+    """Both halves, and while it waited for the second one, the first."""
+    first = (AttemptStarted(1, "a:1"), TextDelta("half "), RetryScheduled(1, 1.0, CUT, True))
+    second = (AttemptStarted(2, "b:2", continues=True), TextDelta("and half"))
+    assert left(*first) == Unfinished(1, "a:1", "half ")
+    assert left(*first, *second) == Unfinished(2, "b:2", "half and half")
+
+
+def test_an_attempt_that_said_nothing_leaves_nothing() -> None:
+    """It failed, and the next one had not begun."""
+    assert left(AttemptStarted(1, "a:1"), RetryScheduled(1, 1.0, CUT)) is None
