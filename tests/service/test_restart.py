@@ -231,3 +231,22 @@ async def test_a_program_that_ends_may_wait(tmp_path: Path) -> None:
         go.set()
         await closing
         assert answers(conversation) == ["Half and half."]
+
+
+async def test_what_waited_for_its_place_is_left_to_the_next(tmp_path: Path) -> None:
+    """A program that ends before it came to a turn does not cancel it."""
+    path = tmp_path / "chat.db"
+    await left("leaving", path, 3)
+    one = Settings(turn=TurnLimits(on_restart="resume", resume_parallel=1))
+    stuck = ScriptedModel()
+    stuck.when("question", [Pause(until=asyncio.Event())])
+    async with palaver.open(path, model=stuck, settings=one):
+        await asyncio.sleep(0.02)
+    model = ScriptedModel()
+    model.when("question", "Here.")
+    async with palaver.open(path, model=model, settings=one) as manager:
+        assert len(manager.recovered) == 2
+        for each in manager.recovered:
+            await manager.streams.settled(each.turn)
+        found = [await manager.open(item.id) for item in (await manager.list()).items]
+        assert sorted(answers(each) for each in found) == [[], ["Here."], ["Here."]]

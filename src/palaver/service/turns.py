@@ -177,6 +177,8 @@ class TurnRunner:
 
         async def drive(running: StreamSession) -> None:
             async with _place(room, stopped):
+                if room is not None and self._closed:
+                    return  # it has not begun here; the next process decides about it
                 await self._drive(states, driver, run_turn(ports, running.turn, question))
 
         session.on_cancel(stop)
