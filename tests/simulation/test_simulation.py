@@ -1,0 +1,52 @@
+"""The whole service under many seeds: whatever happens, all is as promised when all is healed.
+
+A failure names its seed; `simulate(seed)` lives that world again.
+"""
+
+import time
+
+import pytest
+
+from palaver.testing.simulation import Figures, simulate
+from palaver.testing.simulation_loop import Stuck, run_virtual
+
+QUICK_S = 8.0
+"""Seconds of processor time that go into as many worlds as fit."""
+
+
+def test_many_worlds() -> None:
+    """As many seeds as fit into some seconds: every turn ends, nothing is lost or done twice."""
+    total, seed, began = Figures(), 0, time.process_time()
+    while seed < 20 or time.process_time() - began < QUICK_S:
+        total += simulate(seed)
+        seed += 1
+    assert total.accepted == 6 * seed
+    assert min(total.kills, total.faults, total.restarts, total.cancels, total.paid) > 0
+    assert {"completed", "cancelled", "interrupted"} <= set(total.outcomes)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(10))
+def test_ten_thousand_worlds(block: int) -> None:
+    """The same for ten thousand seeds."""
+    for seed in range(block * 1000, (block + 1) * 1000):
+        simulate(seed)
+
+
+def test_what_can_never_end_is_said() -> None:
+    """Virtual time does not hide a hang: a loop with nothing left to do says so."""
+
+    async def wait_for_nobody() -> None:
+        import asyncio
+
+        await asyncio.Event().wait()
+
+    with pytest.raises(Stuck):
+        run_virtual(wait_for_nobody())
+
+
+def test_a_world_that_breaks_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads the failure can live it again."""
+    monkeypatch.setattr("palaver.testing.simulation.HEALED_S", 0.0)
+    with pytest.raises(AssertionError, match=r"^seed 7: "):
+        simulate(7)
