@@ -15,7 +15,7 @@ from palaver.domain.history import History
 from palaver.domain.ids import CompactionId, MessageId
 from palaver.domain.messages import Message, Reasoning, Role
 from palaver.testing import valid_history
-from tests.context.histories import COUNTS, history
+from tests.context.histories import COUNTS, by_estimate, history
 
 SHARDS = 40
 seeds = st.integers(0, 2**40)
@@ -160,3 +160,18 @@ def test_a_window_that_fits_stays_as_it_is() -> None:
     draft = offline.compact(Task(messages=messages, target=1_000, count=COUNTS[0]))
     assert draft.items == (Kept(0, 2),)
     assert draft.tiers == ()
+
+
+def test_at_six_tenths_every_word_of_the_user_stays() -> None:
+    """Where a person said most of it, and more than half may stay, none of that is quoted."""
+    messages: list[Message] = []
+    for number in range(12):
+        said = f"Order {number}: " + "I would rather have the green lamp by Friday, please. " * 4
+        messages.append(Message.user(said, id=f"u{number}"))
+        messages.append(Message.assistant("The green lamp is on its way to you. " * 5))
+    full = sum(map(by_estimate, messages))
+    spoken = sum(by_estimate(m) for m in messages if m.role is Role.USER)
+    assert spoken > 0.5 * full
+    draft = offline.compact(Task(messages=messages, target=int(0.6 * full), count=by_estimate))
+    window = window_of(Task(messages=messages, target=0, count=by_estimate), draft)
+    assert [m for m in messages if m.role is Role.USER] == [m for m in window if m in messages[::2]]

@@ -154,9 +154,10 @@ class _Selection:
         done: list[set[int]] = [set() for _ in lines]
         while heap and budget > 0:
             known, number, at = heapq.heappop(heap)
-            if at in done[number]:
-                continue
             piece = lines[number].pieces[at]
+            # What costs too much now will not cost less later: most of the heap, at the end.
+            if piece.cost > budget or at in done[number]:
+                continue
             price = self._price(number, piece)
             now = -self._value(piece) / (piece.cost + price) ** _COST_POWER
             if now > known and heap and now > heap[0][0]:

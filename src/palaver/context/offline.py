@@ -46,9 +46,10 @@ _LAST_SHARE = 0.3
 """Of the room: the newest unit alone."""
 _LEAST_CLIPPED = 0.3
 """Of a result; when less would be left of it, quoting its identifiers says more."""
-_USERS, _USERS_MORE, _USERS_MOST = 0.4, 0.2, 0.85
-"""Of the room, for messages of the user if all fit: at least, beyond the share of the tokens that
-may stay, and at most."""
+_USERS, _USERS_SLOPE, _USERS_LESS, _USERS_MOST = 0.4, 2.0, 0.2, 0.97
+"""Of the room, for messages of the user if all fit: at least; that many times the share of the
+tokens that may stay, less this; and at most. Where more than half may stay, nobody's words have to
+make way for a quotation of somebody else's."""
 _SOME = 0.5
 """Of the room, for those that say most, if not all fit; the less, the more of all is the user's:
 who speaks in most of a conversation is no single person who asks for something."""
@@ -123,7 +124,8 @@ class _Extraction:
     def _keep_users(self, room: float) -> float:
         """Messages of the user stay word for word: all where they fit, else those that say most."""
         ratio = self._task.target / self._before.tokens
-        spend = room * min(_USERS_MOST, max(_USERS, ratio + _USERS_MORE))
+        wanted = _USERS_SLOPE * ratio - _USERS_LESS
+        spend = room * min(_USERS_MOST, max(_USERS, wanted))
         others = [
             n
             for n, unit in enumerate(self._units)
