@@ -317,6 +317,8 @@ def test_nothing_comes_of_nothing() -> None:
     assert compact([], 10) == []
     assert count([]) == 0
     assert segment([]) == []
+    blank = [{"role": "user", "content": " "}]
+    assert compact(blank, -1) == compact([], -1) == []
 
 
 @pytest.mark.parametrize("wrong", [{"role": "narrator", "content": "x"}, 17, {"content": "x"}])

@@ -118,3 +118,12 @@ def test_the_largest_part_is_named() -> None:
         with pytest.raises(ContextWindowExceeded) as caught:
             manager.check(_state(said), Bounds(3_000, 500), system=system)
         assert name in caught.value.hint
+
+
+def test_pinned_messages_that_fill_the_window_are_named() -> None:
+    """Where what a person pinned takes the room, the error says so, and what to do."""
+    state = _long()
+    pins = tuple(message.id for message in state.messages)
+    with pytest.raises(ContextWindowExceeded) as caught:
+        ContextWindowManager().check(replace(state, pins=pins), Bounds(3_000, 500))
+    assert "what is pinned" in caught.value.hint

@@ -266,9 +266,13 @@ def _fixed_parts(
     behind: list[Message] = [] if newest is None else list(state.window)[-newest - 1 :]
     said = sum(count(message) for message in behind[:1])
     answered = sum(count(message) for message in behind[1:])
+    newer = {message.id for message in behind}
+    kept = set(state.pins) - newer
+    pinned = sum(count(message) for message in state.window if message.id in kept)
     return [
         ("the system prompt", "Shorten it, or choose a larger model.", parts.system),
         ("the tools' descriptions", "Switch some tools off.", parts.tool_schemas),
+        ("what is pinned", "Unpin some messages.", pinned),
         ("the newest message", "Shorten it, or choose a larger model.", said),
         ("what the tools have just answered", "Choose a larger model.", answered),
         ("the room kept for the answer", "Ask for fewer tokens.", measured.reserve),

@@ -1,11 +1,12 @@
 """A model as the writer of summaries: its failures are values, and every request is counted."""
 
+import asyncio
 from collections.abc import Callable
 
 from palaver.context.summary import Limits, SummaryAnswer, SummaryRequest
 from palaver.context.tokens import text_tokens
 from palaver.domain.clock import Clock
-from palaver.domain.errors import PalaverError, ProviderError, StreamTruncated
+from palaver.domain.errors import PalaverError, ProviderError, ProviderTimeout, StreamTruncated
 from palaver.domain.events import SideRequestMade
 from palaver.domain.messages import Message, Reasoning, Text
 from palaver.domain.values import GenerationSettings, Usage
@@ -21,9 +22,16 @@ class ModelSummariser:
     """A `Summariser` over a model. `made` holds a fact for each request that was answered."""
 
     def __init__(
-        self, model: Model, *, retry: RetrySettings, clock: Clock, chance: Callable[[], float]
+        self,
+        model: Model,
+        *,
+        retry: RetrySettings,
+        clock: Clock,
+        chance: Callable[[], float],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._model, self._retry, self._clock, self._chance = model, retry, clock, chance
+        self._patience_s = patience_s
         self.made: list[SideRequestMade] = []
 
     @property
@@ -32,8 +40,18 @@ class ModelSummariser:
         return Limits(self._model.info.window, self._model.info.max_output)
 
     async def __call__(self, request: SummaryRequest) -> SummaryAnswer:
-        """The answer, good or bad; errors are in it."""
-        began, tries = self._clock.monotonic(), 0
+        """The answer, good or bad; errors are in it. It comes in time, whatever the model does: a
+        writer that hangs must not keep others from being asked."""
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await self._answer(request, began)
+        except TimeoutError:
+            late = f"the summary took longer than {self._patience_s:g} s"
+            return self._failed(ProviderTimeout(late, clock="turn"), began)
+
+    async def _answer(self, request: SummaryRequest, began: float) -> SummaryAnswer:
+        tries = 0
         while True:
             tries += 1
             try:
@@ -42,7 +60,7 @@ class ModelSummariser:
                 context = ErrorContext(
                     failure=failure,
                     attempt=tries,
-                    remaining_s=PATIENCE_S - (self._clock.monotonic() - began),
+                    remaining_s=self._patience_s - (self._clock.monotonic() - began),
                     jitter=self._chance(),
                 )
                 decision = decide(context, self._retry)

@@ -1,0 +1,26 @@
+"""A model that writes summaries may do what it likes; what comes of it comes in time."""
+
+import asyncio
+
+from palaver.context.summary import Purpose, SummaryRequest
+from palaver.service.summarising import ModelSummariser
+from palaver.settings import RetrySettings
+from palaver.system import SystemClock
+from palaver.testing import Pause, ScriptedModel
+
+
+async def test_a_writer_that_hangs_is_given_up() -> None:
+    """After its patience the answer is an error, the stream is closed and the try is recorded."""
+    model = ScriptedModel([["## Goal", Pause(until=asyncio.Event()), "late"]])
+    ask = ModelSummariser(
+        model, retry=RetrySettings(), clock=SystemClock(), chance=lambda: 0.5, patience_s=0.02
+    )
+    answer = await ask(
+        SummaryRequest(
+            system="Summarise.", prompt="[m1] Hello.", max_tokens=100, purpose=Purpose.WHOLE
+        )
+    )
+    assert answer.error is not None
+    assert answer.error.code == "timeout"
+    assert model.streams[0].is_closed
+    assert [made.is_used for made in ask.made] == [False]
