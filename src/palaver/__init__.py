@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NotExecuted as NotExecuted,
         NotFound as NotFound,
         PalaverError as PalaverError,
+        PromptKept as PromptKept,
         ProviderError as ProviderError,
         StoreError as StoreError,
         StreamTruncated as StreamTruncated,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         ToolResult as ToolResult,
         Unknown as Unknown,
     )
+    from palaver.domain.outbox import QueuedPrompt as QueuedPrompt
     from palaver.domain.state import ConversationState as ConversationState
     from palaver.domain.stream import (
         AttemptStarted as AttemptStarted,
@@ -145,9 +147,11 @@ if TYPE_CHECKING:
     )
     from palaver.service.conversation import Conversation as Conversation
     from palaver.service.manager import ConversationManager as ConversationManager
+    from palaver.service.outbox import Outbox as Outbox, WaitingPrompts as WaitingPrompts
     from palaver.service.output import (
         OutputInvalid as OutputInvalid,
     )
+    from palaver.service.prompts import EditPrompt as EditPrompt, WithdrawPrompt as WithdrawPrompt
     from palaver.service.redaction import (
         RedactionReceipt as RedactionReceipt,
     )
@@ -224,6 +228,9 @@ _PLACES = {
     ),
     "palaver.service.output": ("OutputInvalid",),
     "palaver.service.branching": ("Branch", "StateDiff"),
+    "palaver.domain.outbox": ("QueuedPrompt",),
+    "palaver.service.outbox": ("Outbox", "WaitingPrompts"),
+    "palaver.service.prompts": ("EditPrompt", "WithdrawPrompt"),
     "palaver.service.redaction": ("RedactionReceipt",),
     "palaver.service.transfer": ("ImportReport",),
     "palaver.settings": (
@@ -317,6 +324,7 @@ _PLACES = {
         "NotExecuted",
         "NotFound",
         "PalaverError",
+        "PromptKept",
         "ProviderError",
         "StoreError",
         "StreamTruncated",

@@ -80,6 +80,19 @@ class BudgetSettings(msgspec.Struct, frozen=True):
     """Tokens that a success gives back."""
 
 
+class OutboxSettings(msgspec.Struct, frozen=True):
+    """What becomes of a message when no model can be reached."""
+
+    on_unreachable: Literal["fail", "queue"] = "fail"
+    """`fail`: its turn fails. `queue`: it is kept in the conversation's outbox and sent when a
+    model answers again. A service may not want the question of yesterday answered: it asks."""
+    automatic: bool = True
+    """Whether what waits is sent by itself; False: only when somebody asks for it."""
+    first_s: float = 5.0
+    """Before the first new try; after each that reaches nobody twice as long, to `longest_s`."""
+    longest_s: float = 600.0
+
+
 class StreamSettings(msgspec.Struct, frozen=True):
     """Run logs and their readers."""
 
@@ -164,6 +177,7 @@ class Settings(msgspec.Struct, frozen=True):
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
     budget: BudgetSettings = BudgetSettings()
+    outbox: OutboxSettings = OutboxSettings()
     stream: StreamSettings = StreamSettings()
     tools: ToolSettings = ToolSettings()
     context: CompactionSettings = CompactionSettings()

@@ -20,15 +20,17 @@ from palaver.domain.compaction import Compaction
 from palaver.domain.errors import StoreError
 from palaver.domain.ids import TurnId
 from palaver.domain.messages import File, Image, Message
+from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import SessionMetadata, UserPreferences
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.branching import Branch, StateDiff
 from palaver.service.compacting import CompactionReport, ContextReport
-from palaver.service.conversation import Conversation as AsyncConversation, OnBusy
+from palaver.service.conversation import Conversation as AsyncConversation, OnBusy, OnUnreachable
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
+from palaver.service.outbox import Outbox as AsyncOutbox, WaitingPrompts
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Reply
 from palaver.service.transfer import ExportFormat, ImportReport
@@ -123,11 +125,16 @@ class Conversation:
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
         output: Any = None,
+        on_unreachable: OnUnreachable | None = None,
     ) -> Iterator[StreamEvent]:
         """Say something and follow the answer, event by event."""
         return self._loop.iterate(
             self._wrapped.stream(
-                said, on_busy=on_busy, idempotency_key=idempotency_key, output=output
+                said,
+                on_busy=on_busy,
+                idempotency_key=idempotency_key,
+                output=output,
+                on_unreachable=on_unreachable,
             )
         )
 
@@ -138,10 +145,17 @@ class Conversation:
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
         output: Any = None,
+        on_unreachable: OnUnreachable | None = None,
     ) -> Reply:
         """Say something and return the whole answer. Raises what ended a failed turn."""
         return self._loop.run(
-            self._wrapped.say(said, on_busy=on_busy, idempotency_key=idempotency_key, output=output)
+            self._wrapped.say(
+                said,
+                on_busy=on_busy,
+                idempotency_key=idempotency_key,
+                output=output,
+                on_unreachable=on_unreachable,
+            )
         )
 
     def resume(self, decisions: dict[str, bool], *, output: Any = None) -> Reply:
@@ -267,6 +281,31 @@ class Conversation:
         """All branches by their last message, the active one first."""
         return self._wrapped.branches()
 
+    @property
+    def outbox(self) -> "Outbox":
+        """What waits until a model can be reached."""
+        return Outbox(self._loop, self._wrapped.outbox)
+
+
+class Outbox:
+    """A `palaver.Outbox` whose methods block."""
+
+    def __init__(self, loop: _Loop, wrapped: AsyncOutbox) -> None:
+        self._loop, self._wrapped = loop, wrapped
+
+    @property
+    def prompts(self) -> tuple[QueuedPrompt, ...]:
+        """Those that wait, in the order in which they are sent."""
+        return self._wrapped.prompts
+
+    def edit(self, prompt: str, said: MessageInput) -> None:
+        """Let a prompt that waits say something else. Raises NotFound."""
+        self._loop.run(self._wrapped.edit(prompt, said))
+
+    def withdraw(self, prompt: str) -> None:
+        """Take a prompt back; it is never sent. Raises NotFound."""
+        self._loop.run(self._wrapped.withdraw(prompt))
+
 
 class ConversationManager:
     """A `palaver.ConversationManager` whose methods block."""
@@ -320,6 +359,14 @@ class ConversationManager:
     def read_blob(self, blob: str) -> bytes:
         """The bytes of a blob: an attachment, or a tool's full output."""
         return self._loop.run(self._wrapped.read_blob(blob))
+
+    def outbox(self) -> tuple[WaitingPrompts, ...]:
+        """What waits to be sent, in all conversations."""
+        return self._loop.run(self._wrapped.outbox())
+
+    def send_outbox(self) -> int:
+        """Send what waits, as far as models can be reached; returns how many were answered."""
+        return self._loop.run(self._wrapped.send_outbox())
 
     def fork(self, conversation: str, *, at: str | None = None) -> Conversation:
         """A new conversation that shares this one's history up to message `at` (None: all)."""

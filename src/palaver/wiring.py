@@ -374,6 +374,8 @@ async def open(
         _register(manager, tools, builtin_tools, folders, found)
         if found.settings.turn.on_restart != "leave":
             await manager.recover()
+        if found.settings.outbox.automatic:
+            manager.keep_sending()
         if models.default.partition(":")[0] in KEYS:
             closing.callback(import_later("aiohttp").cancel)
         yield manager

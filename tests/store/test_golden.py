@@ -9,7 +9,7 @@ import pytest
 
 from palaver import codec
 from palaver.domain.events import Recorded, UnknownEvent
-from palaver.domain.ids import ConversationId
+from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.messages import Flag, Role
 from palaver.domain.reducer import fold
 from palaver.domain.state import ConversationState, Origin
@@ -66,6 +66,18 @@ def test_second_golden_log_folds() -> None:
     assert state.messages[0].flags == (Flag.REDACTED,)
     assert state.origin == Origin(ConversationId("conv_origin"), 12)
     assert state.content_hash == "43a4559928a3fc54a7c2c5245af9fa68"
+
+
+def test_fourth_golden_log_folds() -> None:
+    """What waited in the outbox, was edited, withdrawn and sent again is what it was."""
+    state = folded("v4.jsonl")
+    assert [(m.id, m.text) for m in state.messages] == [("msg_1", "Said 1.")]
+    assert [(p.id, p.message.text, p.idempotency_key) for p in state.outbox] == [
+        ("msg_2", "Said otherwise.", "key-2")
+    ]
+    assert state.resent_as(TurnId("turn_1")) == "turn_2"
+    assert state.turn is not None
+    assert state.turn.id == "turn_2"
 
 
 def test_third_golden_log_folds() -> None:

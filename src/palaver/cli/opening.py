@@ -25,6 +25,8 @@ class Wanted(msgspec.Struct, frozen=True):
     folders: tuple[str, ...] = ()
     summary_model: str = ""
     """Who writes summaries; empty means what settings say."""
+    sends: bool = False
+    """Whether what waits in outboxes is sent meanwhile: not while somebody looks something up."""
     is_one_shot: bool = False
     """The program ends with its answer, so nothing can be prepared in the background."""
     is_reading: bool = False
@@ -75,7 +77,12 @@ def _with_context(environment: "Environment", wanted: Wanted) -> "Environment":
     turn = environment.settings.turn
     if wanted.is_reading and turn.on_restart == "resume":  # who only looks pays for nothing
         turn = msgspec.structs.replace(turn, on_restart="leave")
-    settings = msgspec.structs.replace(environment.settings, context=context, turn=turn)
+    outbox = environment.settings.outbox
+    if not wanted.sends:
+        outbox = msgspec.structs.replace(outbox, automatic=False)
+    settings = msgspec.structs.replace(
+        environment.settings, context=context, turn=turn, outbox=outbox
+    )
     return msgspec.structs.replace(environment, settings=settings)
 
 

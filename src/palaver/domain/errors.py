@@ -14,6 +14,7 @@
     ├── ContextWindowExceeded           the turn would not fit the model's window
     ├── StepLimitReached                the model asked for tools too many times
     ├── TurnFailure                     a turn that failed elsewhere, as it was stored
+    ├── PromptKept                      no model can be reached; the prompt waits in the outbox
     ├── ConfigurationError              a key, a model or a setting is missing or wrong
     ├── StoreError
     │   ├── StoreFull                   no space left; nothing was acknowledged
@@ -52,6 +53,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from palaver.domain.ids import MessageId
 from palaver.domain.values import ErrorInfo
 
 
@@ -178,6 +180,18 @@ class TurnFailure(PalaverError):
     def info(self) -> ErrorInfo:
         """What was stored."""
         return self.stored
+
+
+class PromptKept(PalaverError):
+    """No model can be reached now. The prompt is durable in the conversation's outbox, under the id
+    `prompt`, and is sent when a model answers again."""
+
+    code = "prompt_kept"
+    default_hint = "It is sent by itself when the model answers; `palaver outbox` shows it."
+
+    def __init__(self, message: str, *, prompt: MessageId, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.prompt = prompt
 
 
 class ConfigurationError(PalaverError):

@@ -12,7 +12,8 @@ import msgspec
 
 from palaver.domain.compaction import Compaction
 from palaver.domain.ids import CallId, CompactionId, ConversationId, MessageId, TurnId
-from palaver.domain.messages import Message, StopReason, ToolResult
+from palaver.domain.messages import Block, Message, StopReason, ToolResult
+from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.values import (
     Effect,
     ErrorInfo,
@@ -188,6 +189,34 @@ class ConversationForked(_Event, frozen=True, tag="conversation.forked"):
     """Written as `until`: in a line of a log `seq` is the number of the fact itself."""
 
 
+class PromptQueued(_Event, frozen=True, tag="prompt.queued"):
+    """A prompt was accepted and waits until a model can be reached."""
+
+    prompt: QueuedPrompt
+    is_first: bool = False
+    """Before those that wait: it was tried already."""
+
+
+class PromptEdited(_Event, frozen=True, tag="prompt.edited"):
+    """A person changed what a waiting prompt says."""
+
+    prompt: MessageId
+    content: tuple[Block, ...]
+
+
+class PromptWithdrawn(_Event, frozen=True, tag="prompt.withdrawn"):
+    """A person took a waiting prompt back; it is never sent."""
+
+    prompt: MessageId
+
+
+class PromptSent(_Event, frozen=True, tag="prompt.sent"):
+    """A waiting prompt became a message. Its turn is opened in the same transaction."""
+
+    prompt: MessageId
+    turn: TurnId
+
+
 class UnknownEvent(msgspec.Struct, frozen=True):
     """An event of a newer Palaver: it is kept and makes the conversation read-only."""
 
@@ -216,6 +245,10 @@ Event: TypeAlias = (
     | CompactionFailed
     | SideRequestMade
     | ConversationForked
+    | PromptQueued
+    | PromptEdited
+    | PromptWithdrawn
+    | PromptSent
 )
 
 

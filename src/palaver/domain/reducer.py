@@ -27,6 +27,10 @@ from palaver.domain.events import (
     MessageRedacted,
     MetadataChanged,
     PreferencesChanged,
+    PromptEdited,
+    PromptQueued,
+    PromptSent,
+    PromptWithdrawn,
     Recorded,
     SideRequestMade,
     ToolClaimed,
@@ -38,6 +42,7 @@ from palaver.domain.events import (
 )
 from palaver.domain.ids import MessageId, TurnId
 from palaver.domain.messages import Role, ToolResult
+from palaver.domain.outbox import REMEMBERED, QueuedPrompt, find
 from palaver.domain.redaction import redact
 from palaver.domain.state import (
     Anchor,
@@ -116,7 +121,10 @@ def apply(state: ConversationState, event: Event | UnknownEvent) -> Conversation
         case SideRequestMade(usage=usage):
             return replace(state, usage=state.usage + usage)
         case ConversationForked(origin=origin, seq=seq):
-            return replace(state, origin=Origin(origin, seq))
+            # What waits there is sent there, and once.
+            return replace(state, origin=Origin(origin, seq), outbox=(), resent=())
+        case PromptQueued() | PromptEdited() | PromptWithdrawn() | PromptSent():
+            return _change_outbox(state, event)
         case UnknownEvent():
             return replace(state, read_only=True)
         case _:
@@ -135,6 +143,33 @@ def _fold_window(
         raise InvalidTransition("only the newest compaction of the path can be undone")
     others = tuple(c for c in state.compactions if c is not newest)
     return replace(state.with_compactions(others), is_compaction_held=True)
+
+
+def _change_outbox(
+    state: ConversationState, event: PromptQueued | PromptEdited | PromptWithdrawn | PromptSent
+) -> ConversationState:
+    if isinstance(event, PromptQueued):
+        if find(state.outbox, event.prompt.id) is not None:
+            raise InvalidTransition(f"prompt {event.prompt.id} waits already")
+        there, new = state.outbox, (event.prompt,)
+        return replace(state, outbox=(*new, *there) if event.is_first else (*there, *new))
+    prompt = _waiting(state, event.prompt)
+    if isinstance(event, PromptEdited):
+        said = replace(prompt, message=replace(prompt.message, content=event.content))
+        return replace(state, outbox=tuple(said if p is prompt else p for p in state.outbox))
+    if isinstance(event, PromptSent):
+        if state.outbox[0] is not prompt:
+            raise InvalidTransition("prompts are sent in the order in which they were accepted")
+        if prompt.tried is not None:
+            state = replace(state, resent=(*state.resent, (prompt.tried, event.turn))[-REMEMBERED:])
+    return replace(state, outbox=tuple(p for p in state.outbox if p is not prompt))
+
+
+def _waiting(state: ConversationState, prompt: MessageId) -> QueuedPrompt:
+    found = find(state.outbox, prompt)
+    if found is None:
+        raise InvalidTransition(f"no prompt {prompt} waits")
+    return found
 
 
 def _move(state: ConversationState, event: HeadMoved) -> ConversationState:

@@ -9,6 +9,7 @@ from palaver.domain.compaction import Compaction, active, window_of
 from palaver.domain.history import History
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role, ToolCall, ToolResult
+from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.values import (
     OutputSchema,
     SessionMetadata,
@@ -100,6 +101,17 @@ class ConversationState(msgspec.Struct, frozen=True, omit_defaults=True):
     created_at: float = 0.0
     updated_at: float = 0.0
     read_only: bool = False
+    outbox: tuple[QueuedPrompt, ...] = ()
+    """Prompts that wait until a model can be reached, in the order in which they are sent."""
+    resent: tuple[tuple[TurnId, TurnId], ...] = ()
+    """Turns that reached nobody, with the turns in which their questions were sent again."""
+
+    def resent_as(self, turn: TurnId) -> TurnId:
+        """The turn that answers what `turn` was opened for: itself, or a later one."""
+        again = dict(self.resent)
+        while turn in again:
+            turn = again[turn]
+        return turn
 
     def with_message(self, message: Message) -> "ConversationState":
         """This conversation with `message` behind the last one."""

@@ -200,6 +200,9 @@ class TurnFailed(_Shown, frozen=True, gc=False, tag="turn.failed"):
     turn: TurnId
     error: ErrorInfo
     usage: Usage = Usage()
+    kept: MessageId | None = None
+    """No model could be reached: the question waits in the outbox under this id, and is no longer
+    in the history."""
 
 
 class TurnCancelled(_Shown, frozen=True, gc=False, tag="turn.cancelled"):

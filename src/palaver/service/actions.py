@@ -36,6 +36,13 @@ from palaver.domain.values import (
 )
 from palaver.engine.closing import close_turn
 from palaver.service.preferences import changed_preferences, clean_metadata
+from palaver.service.prompts import (
+    EditPrompt,
+    QueuePrompt,
+    SendPrompt,
+    WithdrawPrompt,
+    outbox_facts,
+)
 
 
 class SendMessage(msgspec.Struct, frozen=True):
@@ -183,7 +190,7 @@ class EndTurn(msgspec.Struct, frozen=True):
     unsaid: Unsaid | None = None
 
 
-TURNS_OWN = (RecordFacts, EndTurn, RecordSideRequests)
+TURNS_OWN = (RecordFacts, EndTurn, RecordSideRequests, SendPrompt)
 """What a turn's keeper does to it, and what has happened; not open to middleware."""
 
 
@@ -202,6 +209,10 @@ StateAction: TypeAlias = (
     | CompactContext
     | UndoCompaction
     | RecordSideRequests
+    | QueuePrompt
+    | EditPrompt
+    | WithdrawPrompt
+    | SendPrompt
     | RecordFacts
     | EndTurn
 )
@@ -260,6 +271,8 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
             return (CompactionUndone(state.compaction.id),)
         case RecordSideRequests(facts=facts):
             return facts
+        case QueuePrompt() | EditPrompt() | WithdrawPrompt() | SendPrompt():
+            return outbox_facts(state, action)
         case RecordFacts(facts=facts):
             return _sourced(state, facts)
         case EndTurn():

@@ -15,6 +15,7 @@ from palaver.domain.errors import (
 )
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role
+from palaver.domain.outbox import by_key
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import (
@@ -39,6 +40,7 @@ from palaver.service.actions import (
 from palaver.service.branching import Branch, StateDiff, difference
 from palaver.service.compacting import Compacting
 from palaver.service.inbound import MessageInput, user_message
+from palaver.service.outbox import Keeping, Outbox, keep, kept_error
 from palaver.service.output import OutputType, schema_of, shape_of
 from palaver.service.preferences import changed_preferences
 from palaver.service.redaction import RedactionReceipt
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from palaver.service.turns import TurnRunner
 
 OnBusy: TypeAlias = Literal["reject", "queue", "interrupt"]
+OnUnreachable: TypeAlias = Literal["fail", "queue"]
 POLL_S = 0.25
 """Between looks at a conversation that another process is busy with."""
 
@@ -82,6 +85,11 @@ class Conversation(Compacting):
         """All messages, oldest first."""
         return self.state.messages
 
+    @property
+    def outbox(self) -> Outbox:
+        """What waits until a model can be reached."""
+        return Outbox(self._states, self._runner)
+
     # Talking.
 
     async def stream(
@@ -91,12 +99,17 @@ class Conversation(Compacting):
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
         output: Any = None,
+        on_unreachable: OnUnreachable | None = None,
     ) -> AsyncIterator[StreamEvent]:
         """Say something and follow the answer: every event, in order, to the terminal one or to a
         suspension. Leaving the iteration does not stop the turn; `cancel` does. `output` asks for a
         shape: a class, or a JSON Schema as a dict."""
         session = await self.start(
-            said, on_busy=on_busy, idempotency_key=idempotency_key, output=output
+            said,
+            on_busy=on_busy,
+            idempotency_key=idempotency_key,
+            output=output,
+            on_unreachable=on_unreachable,
         )
         async for event in session.events(until_suspended=True):
             yield event
@@ -108,6 +121,7 @@ class Conversation(Compacting):
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
         output: Any = None,
+        on_unreachable: OnUnreachable | None = None,
     ) -> Reply:
         """Say something and return the whole answer; `output` asks for it in a shape.
 
@@ -115,7 +129,11 @@ class Conversation(Compacting):
         """
         shape = shape_of(output)
         session = await self.start(
-            said, on_busy=on_busy, idempotency_key=idempotency_key, output=shape
+            said,
+            on_busy=on_busy,
+            idempotency_key=idempotency_key,
+            output=shape,
+            on_unreachable=on_unreachable,
         )
         return await self._collected(session, 0, shape)
 
@@ -126,11 +144,14 @@ class Conversation(Compacting):
         on_busy: OnBusy = "reject",
         idempotency_key: str | None = None,
         output: Any = None,
+        on_unreachable: OnUnreachable | None = None,
     ) -> StreamSession:
         """Accept a message durably and begin its turn. The turn runs on whoever reads it.
 
         `on_busy` says what happens while another turn is open: reject raises ConversationBusy,
-        queue waits for it, interrupt cancels it. Raises InvalidInput, ConfigurationError and
+        queue waits for it, interrupt cancels it. `on_unreachable` (None: as the settings say):
+        `queue` keeps the message in the outbox while no model can be reached. PromptKept says so,
+        or `TurnFailed.kept` where a turn had begun. Raises InvalidInput, ConfigurationError and
         StoreError before anything is accepted.
         """
         schema = schema_of(output)
@@ -138,13 +159,21 @@ class Conversation(Compacting):
         command = SendMessage(TurnId(new_id("turn")), message, idempotency_key, schema)
         if on_busy == "queue":
             async with self._queue:
-                return await self._begin(command, on_busy)
-        return await self._begin(command, on_busy)
+                return await self._begin(command, on_busy, on_unreachable)
+        return await self._begin(command, on_busy, on_unreachable)
 
-    async def _begin(self, command: SendMessage, on_busy: OnBusy) -> StreamSession:
+    async def _begin(
+        self, command: SendMessage, on_busy: OnBusy, on_unreachable: OnUnreachable | None
+    ) -> StreamSession:
         reviewed = await self._states.review(command)
         if not isinstance(reviewed, SendMessage):
             raise ActionBlocked("a middleware made something else of the message")
+        mode = on_unreachable or self._runner.settings.outbox.on_unreachable
+        keeping = Keeping(reviewed.idempotency_key) if mode == "queue" else None
+        self._runner.check_ready(self.state)
+        if self._is_to_wait(reviewed, keeping):
+            turn = await self._keep(reviewed)
+            return await self._sessions.reading(self.id, self.state.resent_as(turn))
         while True:
             self._runner.check_ready(self.state)
             await self._end_abandoned()
@@ -154,10 +183,25 @@ class Conversation(Compacting):
                 except ConversationBusy:
                     done = None
                 if done is not None and done.replayed is None:
-                    return self._runner.run(self._states, reviewed.turn, self._question())
+                    question = self._question()
+                    return self._runner.run(self._states, reviewed.turn, question, keeping=keeping)
             if done is not None and done.replayed is not None:
-                return await self._sessions.reading(self.id, done.replayed)
+                turn = self.state.resent_as(done.replayed)
+                return await self._sessions.reading(self.id, turn)
             await self._make_room(on_busy)
+
+    def _is_to_wait(self, command: SendMessage, keeping: Keeping | None) -> bool:
+        state = self.state
+        if by_key(state.outbox, command.idempotency_key) is not None:
+            return True
+        is_late = bool(state.outbox) or not self._runner.is_reachable(state)
+        return keeping is not None and is_late
+
+    async def _keep(self, command: SendMessage) -> TurnId:
+        try:
+            return await keep(self._states, command, "circuit_open")
+        finally:
+            self._runner.waiting()
 
     async def _incoming(self, said: MessageInput) -> Message:
         limit = self._runner.settings.message_bytes
@@ -288,6 +332,8 @@ class Conversation(Compacting):
         async for event in session.events(after, until_suspended=True):
             collector.add(event)
         reply = collector.reply()
+        if collector.kept is not None:
+            raise kept_error(collector.kept) from session.error
         if reply.outcome is TurnOutcome.FAILED:
             raise session.error or _told(reply)
         if shape is not None and reply.outcome is TurnOutcome.COMPLETED:

@@ -14,6 +14,7 @@ from palaver.domain.stream import StreamEvent, TurnFailed
 from palaver.domain.values import Scope
 from palaver.engine.ports import Commit, Emission
 from palaver.service.actions import RecordFacts
+from palaver.service.outbox import Keeping, kept
 from palaver.service.state import StateManager
 from palaver.settings import StreamSettings
 from palaver.store.base import ConversationStore
@@ -32,9 +33,12 @@ class TurnDriver:
         *,
         settings: StreamSettings,
         moved: Callable[[StreamSession], Awaitable[None]],
+        keeping: Keeping | None = None,
     ) -> None:
+        """`keeping`: the question goes to the outbox when no model can be reached."""
         self._states, self._store, self._scope = states, store, scope
         self._session, self._settings, self._moved = session, settings, moved
+        self._keeping = keeping
         self._flush: asyncio.TimerHandle | asyncio.Task[None] | None = None
         """Deltas will be written, or are being written."""
         self._look: asyncio.TimerHandle | asyncio.Task[None] | None = None
@@ -110,6 +114,7 @@ class TurnDriver:
             self._look.cancel()
 
     async def _commit(self, commit: Commit) -> None:
+        commit = kept(self._states.state, commit, self._keeping)
         async with self._writing:
             rows = self._session.unwritten(commit.shown)
             run = (self._session.turn, rows) if rows else None

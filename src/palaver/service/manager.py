@@ -14,6 +14,7 @@ from palaver.domain.events import (
     ConversationForked,
     Event,
     HeadMoved,
+    PromptWithdrawn,
 )
 from palaver.domain.ids import BlobId, ConversationId, MessageId, is_id
 from palaver.domain.messages import File, Flag, Image
@@ -28,7 +29,9 @@ from palaver.service.exports import Incoming
 from palaver.service.held_state import HeldState
 from palaver.service.inbound import TakeIn
 from palaver.service.open_conversations import OpenConversations
+from palaver.service.outbox import WaitingPrompts
 from palaver.service.preferences import changed_preferences, clean_metadata
+from palaver.service.sending import OutboxSender
 from palaver.service.state import StateManager, StateMiddleware, StateSubscriber
 from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
 from palaver.service.turns import TurnRunner
@@ -113,6 +116,16 @@ class ConversationManager:
             states=self._states,
             strategies=strategies,
         )
+
+        self._sender = OutboxSender(
+            store=store,
+            scope=scope,
+            clock=clock,
+            settings=settings.outbox,
+            states=self._states,
+            runner=self._runner,
+        )
+        self._runner.answered, self._runner.waiting = self._sender.answered, self._sender.begin
 
     @property
     def streams(self) -> StreamManager:
@@ -248,7 +261,9 @@ class ConversationManager:
             await self._blobs.put(self._scope, data)
         state = folded(incoming.facts)
         made = ConversationId(new_id("conv"))
-        await self._store.create(self._scope, made, incoming.facts)
+        # What waits in the original is sent there, and once.
+        withdrawn = (PromptWithdrawn(prompt.id) for prompt in state.outbox)
+        await self._store.create(self._scope, made, (*incoming.facts, *withdrawn))
         return ImportReport(
             made,
             incoming.format,
@@ -340,9 +355,29 @@ class ConversationManager:
         """The turns that `recover` decided about since this manager was made."""
         return self._runner.ending.recovered
 
+    async def outbox(self) -> tuple[WaitingPrompts, ...]:
+        """What waits to be sent, in all conversations, the longest unchanged first. Costs what it
+        returns, whatever else is stored."""
+        waiting = list[WaitingPrompts]()
+        for conversation in await self._store.outboxes(self._scope):
+            state = await (await self._states(conversation)).refresh()
+            waiting.append(WaitingPrompts(state.id, state.metadata.title, state.outbox))
+        return tuple(each for each in waiting if each.prompts)
+
+    async def send_outbox(self) -> int:
+        """Send what waits, one prompt of a conversation after the other, as far as models can be
+        reached. Returns how many were answered."""
+        return await self._sender.send_all()
+
+    def keep_sending(self) -> None:
+        """Send what waits in the background from now on (`outbox.automatic`). `palaver.open` calls
+        it."""
+        self._sender.begin(now=True)
+
     async def aclose(self, *, drain_s: float = 0.0) -> None:
         """Accept nothing more, give running turns `drain_s` seconds to end by themselves, cancel
         the others, keep what they said, and close the store if it is one's own."""
+        await self._sender.aclose()
         await self._runner.aclose(drain_s=drain_s)
         if self._owns_store:
             await self._store.close()

@@ -12,11 +12,14 @@ from palaver.domain.events import (
     MessageAdded,
     MessageRedacted,
     MetadataChanged,
+    PromptEdited,
+    PromptQueued,
+    PromptSent,
     Recorded,
     ToolResolved,
 )
 from palaver.domain.ids import BlobId, MessageId, TurnId
-from palaver.domain.messages import Block, File, Image, Role, ToolResult
+from palaver.domain.messages import Block, File, Image, Message, Role, ToolResult
 from palaver.domain.redaction import redacted, redacted_result
 from palaver.domain.state import ConversationState, tool_message_id
 
@@ -52,13 +55,18 @@ def plan(records: Sequence[Recorded], message: MessageId) -> Redaction:
     titles: set[str] = set()
     answered, said = MessageId(""), ""
     said_at: int | None = None
+    prompts = _prompts_of(records, message)
     for recorded in records:
         event = recorded.event
+        if isinstance(event, PromptQueued | PromptEdited) and _prompt_of(event) in prompts:
+            said_at = said_at or recorded.seq
+            replaced.append((recorded.seq, _without_words(event)))
         if isinstance(event, MessageAdded):
             if event.message.role is Role.ASSISTANT:
                 answered = tool_message_id(event.message.id)
             if event.message.id == message:
-                said, said_at = " ".join(event.message.text.split()), recorded.seq
+                said = " ".join(event.message.text.split())
+                said_at = said_at or recorded.seq
                 replaced.append((recorded.seq, replace(event, message=redacted(event.message))))
                 blobs |= blobs_of(event.message.content)
                 turns |= {} if event.turn is None else {event.turn: None}
@@ -73,6 +81,27 @@ def plan(records: Sequence[Recorded], message: MessageId) -> Redaction:
             replaced.append((recorded.seq, MetadataChanged(untitled)))
     replaced += quotes(records)
     return Redaction(tuple(replaced), tuple(turns), frozenset(blobs), frozenset(titles), said_at)
+
+
+def _prompts_of(records: Sequence[Recorded], message: MessageId) -> set[MessageId]:
+    """The names under which the message waited in the outbox."""
+    names, taken = {message}, dict[TurnId, MessageId]()
+    for event in (recorded.event for recorded in records):
+        if isinstance(event, PromptSent):
+            taken[event.turn] = event.prompt
+        elif isinstance(event, MessageAdded) and event.message.id == message and event.turn:
+            names |= {taken[event.turn]} if event.turn in taken else set()
+    return names
+
+
+def _prompt_of(event: PromptQueued | PromptEdited) -> MessageId:
+    return event.prompt if isinstance(event, PromptEdited) else event.prompt.id
+
+
+def _without_words(event: PromptQueued | PromptEdited) -> Event:
+    if isinstance(event, PromptEdited):
+        return replace(event, content=redacted(Message(Role.USER, event.content)).content)
+    return replace(event, prompt=replace(event.prompt, message=redacted(event.prompt.message)))
 
 
 def quotes(records: Iterable[Recorded]) -> list[tuple[int, Event]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from palaver.domain.ids import TurnId
+from palaver.domain.ids import MessageId, TurnId
 from palaver.domain.messages import Message, Role, StopReason, ToolCall
 from palaver.domain.stream import (
     AttemptStarted,
@@ -65,6 +65,8 @@ class Collector:
         self._outcome: TurnOutcome | None = None
         self._waiting: tuple[ToolCall, ...] = ()
         self._error: ErrorInfo | None = None
+        self.kept: MessageId | None = None
+        """The question's name in the outbox, where nobody could be reached."""
 
     def add(self, event: StreamEvent) -> None:
         """Take the next event."""
@@ -87,8 +89,8 @@ class Collector:
                 self._waiting = calls
             case TurnCompleted(stop=stop):
                 self._outcome, self._stop = TurnOutcome.COMPLETED, stop
-            case TurnFailed(error=error):
-                self._outcome, self._error = TurnOutcome.FAILED, error
+            case TurnFailed(error=error, kept=kept):
+                self._outcome, self._error, self.kept = TurnOutcome.FAILED, error, kept
             case TurnCancelled():
                 self._outcome = TurnOutcome.CANCELLED
             case TurnInterrupted():

@@ -30,6 +30,7 @@ from palaver.domain.errors import (
 )
 from palaver.domain.events import Event, MessageAdded, Recorded, UnknownEvent
 from palaver.domain.ids import TurnId
+from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.reducer import apply, fold
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope
@@ -42,6 +43,7 @@ from palaver.service.actions import (
     decide,
 )
 from palaver.service.held_state import HeldState
+from palaver.service.prompts import QueuePrompt, SendPrompt
 from palaver.service.redaction import Redaction
 from palaver.store.base import Accepted, Appended, ConversationStore, RunRow
 
@@ -290,9 +292,15 @@ class StateManager:
             opened = self.state.turn
             if opened is None or opened.id != action.turn:
                 raise TurnTakenOver(f"another process ended turn {action.turn}")
+        if isinstance(action, QueuePrompt):
+            known = await self._turn_of_key(action.prompt)
+            if known is not None:
+                return Dispatched(self.state, replayed=known)
         facts = decide(self.state, action)
         if not facts:
             return Dispatched(self.state)
+        if isinstance(action, SendPrompt):
+            return await self._send(action, facts)
         if isinstance(action, SendMessage):
             return await self._accept(action, facts)
         trial = self._trial(facts)
@@ -322,6 +330,44 @@ class StateManager:
             return Dispatched(self.state, replayed=accepted.turn)
         self._advance(trial, accepted.appended)
         return Dispatched(self.state, facts)
+
+    async def _send(self, action: SendPrompt, facts: tuple[Event, ...]) -> Dispatched:
+        prompt, trial = self.state.outbox[0], self._trial(facts)
+        if prompt.tried is not None:  # the key, if there is one, is that turn's
+            appended: Appended | None = await self._append(facts, None, action.turn)
+        else:
+            accepted = await self._store.accept(
+                self._scope,
+                self.id,
+                next(f.message for f in facts if isinstance(f, MessageAdded)),
+                turn=action.turn,
+                expected=self.state.seq,
+                idempotency_key=prompt.idempotency_key,
+                output=prompt.output,
+                sent=prompt.id,
+            )
+            appended = accepted.appended
+        if appended is None:  # somebody else has sent it: read on and see
+            raise StaleWriter(expected=self.state.seq, actual=self.state.seq + 1)
+        self._advance(trial, appended)
+        return Dispatched(self.state, facts)
+
+    async def _turn_of_key(self, prompt: QueuedPrompt) -> TurnId | None:
+        """The turn that the prompt's key opened before. Raises IdempotencyMismatch."""
+        if prompt.idempotency_key is None:
+            return None
+        try:
+            known = await self._store.accept(
+                self._scope,
+                self.id,
+                prompt.message,
+                turn=TurnId("turn_none"),
+                expected=-1,
+                idempotency_key=prompt.idempotency_key,
+            )
+        except StaleWriter:
+            return None
+        return known.turn
 
     async def _replay_or_busy(self, action: SendMessage) -> Dispatched:
         """With a turn open, only a message that was accepted before gets an answer other than busy.

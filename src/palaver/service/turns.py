@@ -16,6 +16,7 @@ from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import Scope, Usage
+from palaver.engine.chain import endpoint
 from palaver.engine.inbox import Inbox, Stop
 from palaver.engine.ports import Emission, TurnPorts
 from palaver.engine.turn import run_turn
@@ -27,6 +28,7 @@ from palaver.service.driver import TurnDriver
 from palaver.service.ending import TurnEnder
 from palaver.service.erasing import Eraser
 from palaver.service.inbound import TakeIn
+from palaver.service.outbox import Keeping
 from palaver.service.preparation import Preparations
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.sessions import TurnSessions
@@ -109,6 +111,9 @@ class TurnRunner:
         )
         self._restarting = asyncio.Semaphore(settings.turn.resume_parallel)
         self._closed = False
+        self.answered: Callable[[], None] = _nothing
+        self.waiting: Callable[[], None] = _nothing
+        """Called when a model has answered, and when a prompt waits in an outbox."""
 
     @property
     def streams(self) -> StreamManager:
@@ -122,14 +127,26 @@ class TurnRunner:
             raise StoreError("the conversations of this program are closed")
         self._model(state.preferences.model)
 
+    def is_reachable(self, state: ConversationState) -> bool:
+        """Whether somebody of the conversation's chain is not left alone by a breaker."""
+        chain = self._chain(state.preferences.model)
+        return any(self.recovery.is_admitting(endpoint(model)) for model in chain)
+
     def check_model(self, name: str) -> None:
         """Raise ConfigurationError when there is no such model."""
         self._model(name)
 
-    def run(self, states: StateManager, turn: TurnId, question: MessageId) -> StreamSession:
+    def run(
+        self,
+        states: StateManager,
+        turn: TurnId,
+        question: MessageId,
+        *,
+        keeping: Keeping | None = None,
+    ) -> StreamSession:
         """Begin a turn that was just accepted."""
         session = self.sessions.new(states.state.id, turn)
-        self._start(states, session, question)
+        self._start(states, session, question, keeping=keeping)
         return session
 
     def run_on(self, states: StateManager, session: StreamSession, question: MessageId) -> None:
@@ -158,6 +175,7 @@ class TurnRunner:
         question: MessageId,
         *,
         room: asyncio.Semaphore | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         """`room`: the turn waits for its place there, unless it is cancelled."""
         stopped = asyncio.Event()
@@ -168,6 +186,7 @@ class TurnRunner:
             session,
             settings=self.settings.stream,
             moved=self.sessions.hand_over,
+            keeping=keeping,
         )
         ports = self._ports(states, driver.show)
 
@@ -180,9 +199,17 @@ class TurnRunner:
                 if room is not None and self._closed:
                     return  # it has not begun here; the next process decides about it
                 await self._drive(states, driver, run_turn(ports, running.turn, question))
+            self._ended(running, states.state)
 
         session.on_cancel(stop)
         self.streams.start(session, drive)
+
+    def _ended(self, session: StreamSession, state: ConversationState) -> None:
+        """Tell the one who sends what waits."""
+        if session.error is None:
+            self.answered()
+        elif state.outbox:
+            self.waiting()
 
     async def _drive(
         self, states: StateManager, driver: TurnDriver, turn: AsyncIterator[Emission]
@@ -295,6 +322,10 @@ class TurnRunner:
     async def read_blob(self, blob: BlobId) -> bytes:
         """All bytes of a blob. Raises NotFound."""
         return b"".join([piece async for piece in self._blobs.get(self._scope, blob)])
+
+
+def _nothing() -> None:
+    pass
 
 
 @asynccontextmanager

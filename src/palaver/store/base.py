@@ -139,9 +139,11 @@ class ConversationStore(Protocol):
         expected: int,
         idempotency_key: str | None = None,
         output: OutputSchema | None = None,
+        sent: MessageId | None = None,
     ) -> Accepted:
         """Write TurnOpened (with `output`), MessageAdded and the turn's row, owned by this process,
-        at once.
+        at once. `sent`: the message waited in the outbox under this id; PromptSent is written
+        before them.
 
         A known `idempotency_key` of this conversation with the same role and content replays;
         with other content it raises IdempotencyMismatch. The key is looked up before `expected` is
@@ -205,6 +207,11 @@ class ConversationStore(Protocol):
 
         Raises InvalidInput for a cursor it never gave and for a limit below 1.
         """
+        ...
+
+    async def outboxes(self, scope: Scope) -> tuple[ConversationId, ...]:
+        """Conversations in which prompts wait to be sent, the longest unchanged first. Costs what
+        their number costs, not the number of conversations."""
         ...
 
     async def search(

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 
 from palaver.domain.clock import Clock
 from palaver.domain.errors import Conflict, InvalidInput, StoreError
-from palaver.domain.events import ConversationCreated, Event, MessageAdded, Recorded, TurnOpened
-from palaver.domain.ids import BlobId, ConversationId, OwnerId, TurnId
+from palaver.domain.events import (
+    ConversationCreated,
+    Event,
+    MessageAdded,
+    PromptSent,
+    Recorded,
+    TurnOpened,
+)
+from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
 from palaver.domain.values import OutputSchema, Scope
@@ -82,12 +89,14 @@ class MemoryStore:
         expected: int,
         idempotency_key: str | None = None,
         output: OutputSchema | None = None,
+        sent: MessageId | None = None,
     ) -> Accepted:
         """See `ConversationStore.accept`."""
         check_known(scope, "conversation", conversation)
         check_new(scope, turn=turn)
         check_key(idempotency_key)
-        events = (TurnOpened(turn, output), MessageAdded(message, turn))
+        taken = () if sent is None else (PromptSent(sent, turn),)
+        events = (*taken, TurnOpened(turn, output), MessageAdded(message, turn))
         facts = encode_facts(events)
         log = self._log(scope, conversation)
         replayed = None if idempotency_key is None else log.replay(idempotency_key, message)
@@ -186,6 +195,16 @@ class MemoryStore:
         items = tuple(log.summary() for *_, log in found[:size])
         more = len(found) > size
         return Page(items, encode_cursor(*found[size - 1][:2]) if more else None)
+
+    async def outboxes(self, scope: Scope) -> tuple[ConversationId, ...]:
+        """See `ConversationStore.outboxes`."""
+        self._check_open()
+        waiting = [
+            (log.updated_ms, log.key, log.name)
+            for (tenant, _), log in self._logs.items()
+            if tenant == scope.tenant and log.outbox > 0
+        ]
+        return tuple(name for *_, name in sorted(waiting))
 
     async def search(
         self,

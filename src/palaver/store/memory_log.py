@@ -52,6 +52,7 @@ class Log:
     facts: list[Fact] = field(default_factory=list)
     metadata: SessionMetadata = field(default_factory=SessionMetadata)
     messages: int = 0
+    outbox: int = 0
     preview: str = ""
     snapshots: list[Snapshot] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
@@ -90,6 +91,7 @@ class Log:
         """Let `events` change what a listing says."""
         change = summarise([e for e in events if not isinstance(e, UnknownEvent)])
         self.messages += change.messages
+        self.outbox += change.outbox
         self.preview = self.preview if change.preview is None else change.preview
         self.metadata = change.metadata or self.metadata
 
@@ -128,6 +130,7 @@ class Log:
         forked = Log(key, name, now_ms, start_ms, self.records[:at], self.facts[:at])
         forked.origin, forked.shared = self.writer_of(at), at
         forked.list_anew(record.event for record in forked.records)
+        forked.outbox = 0  # what waits is sent there
         return forked
 
     def replace(self, number: int, event: Event, fact: Fact) -> None:
@@ -137,6 +140,7 @@ class Log:
         self.facts[number - 1] = fact
         self.snapshots = [s for s in self.snapshots if s.seq < number]
         self.messages, self.preview, self.metadata = 0, "", SessionMetadata()
+        self.outbox = 0
         self.list_anew(record.event for record in self.records)
 
     def summary(self) -> ConversationSummary:

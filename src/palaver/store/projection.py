@@ -19,6 +19,9 @@ from palaver.domain.events import (
     Event,
     MessageAdded,
     MetadataChanged,
+    PromptQueued,
+    PromptSent,
+    PromptWithdrawn,
     ToolResolved,
     TurnClosed,
     UnknownEvent,
@@ -60,6 +63,8 @@ class Change(msgspec.Struct, frozen=True):
     preview: str | None
     metadata: SessionMetadata | None
     closed: tuple[TurnId, ...]
+    outbox: int = 0
+    """How many more prompts wait to be sent, or fewer."""
 
 
 def encode_facts(events: Sequence[Event]) -> list[Fact]:
@@ -85,7 +90,7 @@ def encode_facts(events: Sequence[Event]) -> list[Fact]:
 
 def summarise(events: Sequence[Event]) -> Change:
     """What `events` change in the listing."""
-    messages, preview, metadata = 0, None, None
+    messages, outbox, preview, metadata = 0, 0, None, None
     closed: list[TurnId] = []
     for event in events:
         match event:
@@ -97,9 +102,13 @@ def summarise(events: Sequence[Event]) -> Change:
                 metadata = changed
             case TurnClosed(turn=turn):
                 closed.append(turn)
+            case PromptQueued():
+                outbox += 1
+            case PromptSent() | PromptWithdrawn():
+                outbox -= 1
             case _:
                 pass
-    return Change(messages, preview, metadata, tuple(closed))
+    return Change(messages, preview, metadata, tuple(closed), outbox)
 
 
 def preview_of(message: Message) -> str:

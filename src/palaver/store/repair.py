@@ -21,7 +21,7 @@ import msgspec
 
 from palaver.domain import snapshot as snapshots
 from palaver.domain.errors import StoreBusy, StoreCorrupt, StoreError
-from palaver.domain.events import Event, Recorded
+from palaver.domain.events import ConversationForked, Event, Recorded
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope
 from palaver.store.os_errors import translate_os
@@ -308,13 +308,16 @@ class _Listed:
 
     def __init__(self, connection: apsw.Connection, key: int) -> None:
         self._connection, self._key = connection, key
-        self.messages, self._last = 0, 0
+        self.messages, self._outbox, self._last = 0, 0, 0
         self._metadata: tuple[bytes, bool] = (b"{}", False)
         self._preview = ""
 
     def take(self, recorded: Recorded, *, has_mark: bool) -> None:
         change = summarise([_as_event(recorded)])
         self.messages += change.messages
+        self._outbox += change.outbox
+        if isinstance(recorded.event, ConversationForked):
+            self._outbox = 0  # what waits is sent there
         self._last = recorded.seq
         if change.preview is not None:
             self._preview = change.preview
@@ -328,8 +331,11 @@ class _Listed:
         metadata, archived = self._metadata
         self._connection.execute(
             "UPDATE conversations SET seq = ?, messages = ?, preview = ?, metadata = ?,"
-            " archived = ? WHERE key = ?",
-            (self._last, self.messages, self._preview, metadata, archived, self._key),
+            " archived = ?, outbox = ? WHERE key = ?",
+            (
+                *(self._last, self.messages, self._preview, metadata),
+                *(archived, max(self._outbox, 0), self._key),
+            ),
         )
 
 

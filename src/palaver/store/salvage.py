@@ -142,9 +142,10 @@ def _take_conversation(
     found: Found, tenant: str, name: str, seq: int, created: int, rest: list[Value]
 ) -> None:
     found.tenant, found.id, found.seq, found.created_ms = tenant, name, seq, created
-    # Behind the preview and the metadata; rows of the first version have no origin.
+    # Behind the preview and the metadata; rows of the first version have no origin, and those of
+    # the third no outbox, which is counted anew.
     match rest:
-        case [_, _, int(origin), int(origin_seq)]:
+        case [_, _, int(origin), int(origin_seq), *_]:
             found.origin, found.origin_seq = origin, origin_seq
         case _:
             pass

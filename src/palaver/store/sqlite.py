@@ -15,7 +15,7 @@ from typing import TypeVar
 from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, StoreError
 from palaver.domain.events import ConversationCreated, Event, Recorded
-from palaver.domain.ids import BlobId, ConversationId, OwnerId, TurnId
+from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
 from palaver.domain.values import OutputSchema, Scope
@@ -98,12 +98,13 @@ class SqliteStore(SqliteFile):
         expected: int,
         idempotency_key: str | None = None,
         output: OutputSchema | None = None,
+        sent: MessageId | None = None,
     ) -> Accepted:
         """See `ConversationStore.accept`."""
         check_known(scope, "conversation", conversation)
         check_new(scope, turn=turn)
         check_key(idempotency_key)
-        facts = writes.turn_facts(message, turn, output)
+        facts = writes.turn_facts(message, turn, output, sent)
         batch, now_ms = writes.Batch.of(facts), self._now_ms()
         return await self._write(
             lambda c: writes.accept(
@@ -202,6 +203,10 @@ class SqliteStore(SqliteFile):
                 c, scope, size=size, before=before, archived=archived
             )
         )
+
+    async def outboxes(self, scope: Scope) -> tuple[ConversationId, ...]:
+        """See `ConversationStore.outboxes`."""
+        return await self._reader.run(lambda c: reads.outboxes(c, scope))
 
     async def search(
         self,

@@ -93,6 +93,15 @@ def snapshot(
     return None
 
 
+def outboxes(connection: apsw.Connection, scope: Scope) -> tuple[ConversationId, ...]:
+    """See `ConversationStore.outboxes`."""
+    rows = connection.execute(
+        "SELECT id FROM conversations WHERE tenant_id = ? AND outbox > 0 ORDER BY updated_at",
+        (scope.tenant,),
+    )
+    return tuple(ConversationId(row[0]) for row in rows)
+
+
 def list_conversations(
     connection: apsw.Connection,
     scope: Scope,

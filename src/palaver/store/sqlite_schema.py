@@ -120,7 +120,12 @@ _THIRD = """
 CREATE TABLE erasures (id INTEGER PRIMARY KEY);  -- done, but the index may still hold their words
 """
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = """
+ALTER TABLE conversations ADD COLUMN outbox INTEGER NOT NULL DEFAULT 0;  -- prompts that wait
+CREATE INDEX conversations_with_outbox ON conversations (tenant_id, updated_at) WHERE outbox > 0;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """Each brings the file from the version that is its position to the next one. Never edited."""
 
 

@@ -11,8 +11,8 @@ import msgspec
 
 from palaver import codec
 from palaver.domain.errors import Conflict, IdempotencyMismatch, InvalidInput, StaleWriter
-from palaver.domain.events import Event, MessageAdded, TurnOpened
-from palaver.domain.ids import ConversationId, OwnerId, TurnId
+from palaver.domain.events import Event, MessageAdded, PromptSent, TurnOpened
+from palaver.domain.ids import ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
 from palaver.domain.values import OutputSchema, Scope, SessionMetadata
@@ -118,10 +118,11 @@ def accept(
 
 
 def turn_facts(
-    message: Message, turn: TurnId, output: OutputSchema | None
-) -> tuple[TurnOpened, MessageAdded]:
-    """The two facts that accepting a message writes."""
-    return TurnOpened(turn, output), MessageAdded(message, turn)
+    message: Message, turn: TurnId, output: OutputSchema | None, sent: MessageId | None
+) -> tuple[Event, ...]:
+    """The facts that accepting a message writes; `sent` is its name in the outbox."""
+    taken = () if sent is None else (PromptSent(sent, turn),)
+    return (*taken, TurnOpened(turn, output), MessageAdded(message, turn))
 
 
 def _replay(
@@ -226,6 +227,10 @@ def _write_change(
         " preview = coalesce(?, preview) WHERE key = ?",
         (last, at_ms, change.messages, change.preview, log.key),
     )
+    if change.outbox:
+        connection.execute(
+            "UPDATE conversations SET outbox = outbox + ? WHERE key = ?", (change.outbox, log.key)
+        )
     if change.metadata is not None:
         connection.execute(
             "UPDATE conversations SET metadata = ?, archived = ? WHERE key = ?",

@@ -37,6 +37,7 @@ P = TypeVar("P")
 
 _STORE = (
     *("create", "accept", "append", "read", "snapshot", "list_conversations", "search", "fork"),
+    "outboxes",
     *("sharing", "rewrite", "blob_references", "delete", "turn", "take_turn", "adopt_orphans"),
     *("append_run", "read_run", "statistics", "close"),
 )
