@@ -28,13 +28,14 @@ from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.branching import Branch, StateDiff
 from palaver.service.compacting import CompactionReport, ContextReport
 from palaver.service.conversation import Conversation as AsyncConversation, OnBusy, OnUnreachable
+from palaver.service.ending import Recovered
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
 from palaver.service.outbox import Outbox as AsyncOutbox, WaitingPrompts
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Reply
 from palaver.service.transfer import ExportFormat, ImportReport
-from palaver.store.base import Page, SearchHit
+from palaver.store.base import BackupReport, Page, SearchHit
 from palaver.streams.session import Numbered
 from palaver.tools.manager import ToolManager
 
@@ -322,6 +323,16 @@ class ConversationManager:
     def recovery(self) -> ErrorRecoveryManager:
         """What is known of models' health: breakers, budgets, what has gone wrong lately."""
         return self._wrapped.recovery
+
+    @property
+    def recovered(self) -> Sequence[Recovered]:
+        """Open turns of dead programs that were decided about since this manager was made."""
+        return self._wrapped.recovered
+
+    def backup(self, target: "str | Path", *, overwrite: bool = False) -> BackupReport:
+        """Copy everything to the file `target`, and check the copy. Raises InvalidInput,
+        StoreError."""
+        return self._loop.run(self._wrapped.backup(target, overwrite=overwrite))
 
     def create(
         self, *, title: str = "", tags: Sequence[str] = (), **preferences: Any

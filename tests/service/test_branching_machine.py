@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import palaver
 from palaver import Conversation, ConversationManager, InvalidInput, NotFound, Role
+from palaver.domain.ids import ConversationId
 from palaver.domain.redaction import ERASED
 from palaver.providers.base import ModelRequest
 from palaver.store.blobs import MemoryBlobStore
@@ -187,7 +188,7 @@ class World:
     async def restart(self, conversation: Conversation, tree: Tree, choice: int) -> None:
         """Forget everything that is in memory."""
         for conversation_id in self.trees:
-            self.manager._open.forget(conversation_id)
+            self.manager._open.forget(ConversationId(conversation_id))
 
 
 def answer(request: ModelRequest) -> str:
