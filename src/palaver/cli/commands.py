@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from palaver.cli import branch_slashes, window_slashes
+from palaver.cli.outbox_commands import slash_outbox
 from palaver.cli.safe import one_line
 from palaver.cli.screen import Screen
 from palaver.cli.session import ChatSession, costs, expanded, window_of
@@ -247,6 +248,12 @@ COMMANDS = {
         ),
         *branch_slashes.COMMANDS,
         *window_slashes.COMMANDS,
+        Command(
+            "/outbox",
+            "[send | edit PROMPT TEXT | withdraw PROMPT]",
+            "what waits until the model can be reached",
+            slash_outbox,
+        ),
         Command("/attach", "PATH", "send a file with the next message", _attach, _paths),
         Command("/quit", "", "leave (Ctrl-D does too)", _quit),
     )

@@ -15,6 +15,7 @@ from palaver.cli import (
     branch_commands,
     care_commands,
     exits,
+    outbox_commands,
     shell_commands,
     travel_commands,
     window_commands,
@@ -273,6 +274,7 @@ for each in (
     *travel_commands.COMMANDS,
     *care_commands.COMMANDS,
     *window_commands.COMMANDS,
+    *outbox_commands.COMMANDS,
 ):
     cli.add_command(each)
 

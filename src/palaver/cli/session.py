@@ -83,7 +83,9 @@ class ChatSession:
         """Begin the turn of a message, in place of the one that is edited, if there is one."""
         conversation, old = await self.current(), self.editing
         if old is None:
-            session = await conversation.start(self.said(text), on_busy="queue")
+            session = await conversation.start(
+                self.said(text), on_busy="queue", on_unreachable="queue"
+            )
         else:
             said = (*self.attachments, *instead_of(old, text))
             session = await conversation.edit(old.id, said)

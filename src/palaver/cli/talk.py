@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from palaver.cli.commands import as_message, is_command, run_command, summary
 from palaver.cli.opening import Wanted
-from palaver.cli.safe import safe
+from palaver.cli.safe import one_line, safe
 from palaver.cli.screen import Screen
 from palaver.cli.session import ChatSession
 from palaver.cli.turns import TurnCarrier
 from palaver.cli.unfinished import unfinished
 from palaver.domain.errors import PalaverError
-from palaver.domain.stream import Terminal, TurnFailed
+from palaver.domain.stream import Terminal, TurnCompleted, TurnFailed
 
 if TYPE_CHECKING:
     from palaver.service.conversation import Conversation
@@ -70,12 +70,31 @@ class Talk:
     async def _turn(self, text: str) -> None:
         conversation = await self._chat.current()
         await self._carrier.settle(conversation)
-        await self._show(conversation, await self._chat.say(text))
+        if await self._send_waiting(conversation):
+            await self._show(conversation, await self._chat.say(text))
+        else:
+            await self._chat.say(text)  # it is kept behind the others, which is said
+
+    async def _send_waiting(self, conversation: "Conversation") -> bool:
+        """Send what could not be sent before, in order; whether all of it was answered."""
+        while conversation.outbox.prompts:
+            said = safe(one_line(conversation.outbox.prompts[0].message.text, 60))
+            session = await conversation.outbox.send()
+            if session is not None:
+                self._screen.notice(f"sending what waited: {said}")
+                await self._show(conversation, session)
+                if not isinstance(self.last, TurnCompleted):
+                    return not conversation.outbox.prompts
+        return True
 
     async def _show(self, conversation: "Conversation", session: "StreamSession") -> None:
         async with self._screen.live():
             self.last = await self._carrier.carry(conversation, session, hear=self._chat.hear)
         self.has_failed = self.has_failed or isinstance(self.last, TurnFailed)
+        if isinstance(self.last, TurnFailed) and self.last.kept is not None:
+            self._screen.notice(
+                "What you said is kept and sent before your next message; /outbox shows it."
+            )
 
     async def end(self) -> None:
         """Leave nothing behind that nobody wants."""

@@ -187,7 +187,7 @@ class PromptKept(PalaverError):
     `prompt`, and is sent when a model answers again."""
 
     code = "prompt_kept"
-    default_hint = "It is sent by itself when the model answers; `palaver outbox` shows it."
+    default_hint = "It is sent when the model answers again; `palaver outbox` shows it."
 
     def __init__(self, message: str, *, prompt: MessageId, hint: str = "") -> None:
         super().__init__(message, hint=hint)
