@@ -17,7 +17,19 @@ from palaver.domain.errors import (
 from palaver.domain.events import PromptQueued
 from palaver.domain.messages import Role
 from palaver.settings import BreakerSettings, OutboxSettings, RetrySettings, Settings
-from palaver.testing import Cut, Fail, Pause, Say, ScriptedModel, ToldClock, valid_history
+from palaver.store.sqlite import SqliteStore
+from palaver.testing import (
+    Cut,
+    Fail,
+    Fault,
+    Faults,
+    Pause,
+    Raise,
+    Say,
+    ScriptedModel,
+    ToldClock,
+    valid_history,
+)
 from tests.service.conftest import Opened
 
 AWAY = Fail(ConnectionFailed("refused"))
@@ -279,6 +291,30 @@ async def test_sending_while_a_turn_is_open_says_so(opened: Opened, clock: ToldC
     await session.ended()
     await manager.send_outbox()
     assert texts(conversation) == ["at once", "x", "a", "A."]
+
+
+async def test_a_prompt_whose_sending_was_not_confirmed_is_not_sent_again(
+    opened: Opened, clock: ToldClock, tmp_path: Path
+) -> None:
+    """It was written before the fault: it is a message, and its turn is ended like any lost one."""
+    faults = Faults({"store.accept.after": Fault(Raise(), nth=2)})
+    store = await SqliteStore.open(tmp_path / "c.db")
+    model = ScriptedModel([AWAY, "A.", "C."])
+    manager = await opened(model, store=faults.store(store), settings=ASKED)
+    try:
+        conversation = await manager.create()
+        for said in "ab":
+            await kept(conversation, said)
+        await clock.advance(OPEN_S)
+        await manager.send_outbox()
+        assert faults.fired == ["store.accept.after"]
+        await manager.send_outbox()
+        await conversation.say("c")
+        assert texts(conversation) == ["a", "A.", "b", "c", "C."]
+        assert await manager.outbox() == ()
+    finally:
+        await manager.aclose()
+        await store.close()
 
 
 async def test_one_fact_keeps_and_ends(opened: Opened) -> None:

@@ -171,6 +171,8 @@ class Conversation(Compacting):
         mode = on_unreachable or self._runner.settings.outbox.on_unreachable
         keeping = Keeping(reviewed.idempotency_key) if mode == "queue" else None
         self._runner.check_ready(self.state)
+        if self.state.outbox:
+            await self._states.refresh()  # another process may have sent what waited
         if self._is_to_wait(reviewed, keeping):
             turn = await self._keep(reviewed)
             return await self._sessions.reading(self.id, self.state.resent_as(turn))
