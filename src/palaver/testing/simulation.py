@@ -226,7 +226,7 @@ class World:
                 self._kill(process)
                 return StoreError("killed")
 
-            plan[self.chance.choice(_KILLING)] = Fault(Raise(die), self.chance.randint(1, 8))
+            plan[self.chance.choice(_KILLING)] = Fault(Raise(die), self.chance.randint(1, 3))
         return Faults(plan, clock=self.clock)
 
     def _kill(self, process: Process) -> None:
