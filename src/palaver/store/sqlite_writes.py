@@ -118,7 +118,7 @@ def accept(
 
 
 def turn_facts(
-    message: Message, turn: TurnId, output: OutputSchema | None, sent: MessageId | None
+    message: Message, turn: TurnId, output: OutputSchema | None, sent: MessageId | None = None
 ) -> tuple[Event, ...]:
     """The facts that accepting a message writes; `sent` is its name in the outbox."""
     taken = () if sent is None else (PromptSent(sent, turn),)
