@@ -79,10 +79,6 @@ class CriticalContext(msgspec.Struct, frozen=True):
     pending: tuple[ToolUse, ...] = ()
     """Calls without result at the end of the path."""
 
-    def of_kind(self, kind: str) -> list[CriticalFact]:
-        """The statements of one kind, oldest first."""
-        return [fact for fact in self.statements if fact.kind == kind]
-
 
 class ConversationAnalysis(msgspec.Struct, frozen=True, dict=True):
     """A conversation of `length` messages, taken apart."""

@@ -75,6 +75,7 @@ class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
     resumes: int = 0
     """Streams continued in this turn so far."""
     can_degrade: bool = False
+    """Whoever asks can answer with less. Turns cannot yet, and leave it False."""
 
     @property
     def kind(self) -> ErrorClassification:

@@ -63,7 +63,7 @@ class RecoveryResult(msgspec.Struct, frozen=True):
 
     decision: Decision
     fallback_response: str = ""
-    """What is answered instead, where the decision is to degrade."""
+    """What is answered instead, where the decision is to degrade; turns do not degrade yet."""
 
     @property
     def should_retry(self) -> bool:
