@@ -245,15 +245,23 @@ async def test_what_must_not_matter(server: ProviderServer, talk: Talk, fault: A
         assert (await (await talk()).say("?")).text == said
 
 
-async def test_clocks(server: ProviderServer, talk: Talk) -> None:
+@pytest.mark.parametrize(
+    "clock, clocks, reply",
+    [
+        ("first_token", Clocks(first_token_s=0.15), Reply(["x"], (Hang(),))),
+        ("idle", Clocks(idle_s=0.15), Reply([Say("some words", piece=2)], (Pings(6),))),
+    ],
+    ids=["no headers", "pings only"],
+)
+async def test_clocks(
+    server: ProviderServer, talk: Talk, clock: str, clocks: Clocks, reply: Reply
+) -> None:
     """No headers: first-token. Pings only: idle, however many come."""
-    clocks = Clocks(first_token_s=0.15, idle_s=0.15)
-    server.script([Reply(["x"], (Hang(),)), Reply([Say("some words", piece=2)], (Pings(6),))])
+    server.script([reply])
     conversation = await talk(clocks=clocks)
-    for clock in ("first_token", "idle"):
-        with pytest.raises(ProviderTimeout) as caught:
-            await conversation.say("?")
-        assert caught.value.clock == clock
+    with pytest.raises(ProviderTimeout) as caught:
+        await conversation.say("?")
+    assert caught.value.clock == clock
 
 
 @pytest.mark.parametrize(
