@@ -7,10 +7,11 @@ import pytest
 
 import palaver
 from palaver.domain.errors import ConfigurationError
+from palaver.environment import Environment, read_environment
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
 from palaver.testing import ScriptedModel, ToldClock
-from palaver.wiring import Environment, Models, read_environment
+from palaver.wiring import Models
 
 
 def environment(tmp_path: Path, toml: str = "", **variables: str) -> Environment:
@@ -199,7 +200,7 @@ async def test_a_given_store_stays_open() -> None:
 WAITS = """
 import asyncio, sys
 import palaver
-from palaver.wiring import Environment
+from palaver.environment import Environment
 
 async def wait(model, wanted):
     found = Environment(home=sys.argv[1], model=model, keys={"anthropic": "a"})

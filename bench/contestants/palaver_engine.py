@@ -48,7 +48,7 @@ class PalaverEngine:
 
     async def begin(self, api: Api, url: str, folder: Path, *, tools: bool) -> None:
         import palaver
-        from palaver.wiring import Environment
+        from palaver.environment import Environment
 
         await self.aclose()
         made = [

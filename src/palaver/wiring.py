@@ -3,20 +3,25 @@
 import hashlib
 import os
 import random
-import tomllib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec.structs import replace
 
 from palaver import log
 from palaver.domain.clock import Clock
 from palaver.domain.errors import ConfigurationError
 from palaver.domain.values import Scope, UserPreferences
+from palaver.environment import (
+    ADDRESSES,
+    DEFAULT_ADDRESSES,
+    KEYS,
+    Environment,
+    read_environment,
+)
 from palaver.providers.base import Model, ModelInfo
 from palaver.service.manager import ConversationManager
 from palaver.service.preferences import changed_preferences
@@ -35,129 +40,7 @@ if TYPE_CHECKING:
     from palaver.context.strategy import Strategy
     from palaver.recovery.manager import ErrorRecoveryManager
 
-DEFAULT_MODELS = {"anthropic": "anthropic:claude-sonnet-4-5", "openai": "openai:gpt-5-mini"}
-"""What is used when a key is there and no model was chosen. The first provider with a key wins."""
-KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
-DEFAULT_ADDRESSES = {
-    "anthropic": "https://api.anthropic.com",
-    "openai": "https://api.openai.com/v1",
-}
 _SCOPE, _DEFAULTS = Scope(), UserPreferences()
-ADDRESSES = {"anthropic": "ANTHROPIC_BASE_URL", "openai": "OPENAI_BASE_URL"}
-
-
-class Environment(msgspec.Struct, frozen=True):
-    """Everything that is taken from outside: variables, then `palaver.toml`, then defaults."""
-
-    home: Path
-    model: str
-    fallbacks: tuple[str, ...] = ()
-    """Models that stand in for one that fails, in this order."""
-    system: str = ""
-    folders: tuple[Path, ...] = ()
-    log: str = ""
-    """`stderr`, a file's path, or nothing."""
-    log_level: str = "info"
-    keys: dict[str, str] = {}
-    addresses: dict[str, str] = {}
-    settings: Settings = Settings()
-    config_file: Path | None = None
-
-    def __repr__(self) -> str:
-        return f"Environment(home={self.home}, model={self.model!r}, keys={sorted(self.keys)})"
-
-
-def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
-    """The environment as it is. Raises ConfigurationError for a setting that makes no sense."""
-    env = os.environ if variables is None else variables
-    home = Path(env["PALAVER_HOME"]).expanduser() if env.get("PALAVER_HOME") else _default_home()
-    config_file, config = _read_config(env, home)
-    keys = {p: env[v].strip() for p, v in KEYS.items() if env.get(v, "").strip()}
-    addresses = {p: env[v].strip() for p, v in ADDRESSES.items() if env.get(v, "").strip()}
-    chosen = env.get("PALAVER_MODEL", "").strip() or config.model
-    named = env.get("PALAVER_FOLDERS", "")
-    inside = (config.folders,) if isinstance(config.folders, str) else config.folders
-    folders = named.split(os.pathsep) if named else inside
-    return Environment(
-        home=home,
-        model=chosen or default_model(keys),
-        fallbacks=_names(env.get("PALAVER_FALLBACKS", "")) or config.fallbacks,
-        system=config.system,
-        folders=tuple(Path(f).expanduser() for f in folders),
-        log=_home_in(env.get("PALAVER_LOG", "") or config.log),
-        log_level=env.get("PALAVER_LOG_LEVEL", "") or config.log_level,
-        keys=keys,
-        addresses=addresses,
-        settings=_settings(config.settings),
-        config_file=config_file,
-    )
-
-
-def default_model(keys: Mapping[str, str]) -> str:
-    """The model when none was chosen: of the first provider with a key, else `offline`."""
-    return next((DEFAULT_MODELS[p] for p in DEFAULT_MODELS if p in keys), "offline")
-
-
-def _names(listed: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in listed.split(",") if name.strip())
-
-
-def _home_in(path: str) -> str:
-    return str(Path(path).expanduser()) if path.startswith("~") else path
-
-
-def _default_home() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("palaver", appauthor=False))
-
-
-class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
-    """What `palaver.toml` may hold."""
-
-    model: str = ""
-    fallbacks: tuple[str, ...] = ()
-    system: str = ""
-    folders: str | tuple[str, ...] = (".",)
-    log: str = ""
-    log_level: str = "info"
-    settings: dict[str, Any] = {}
-
-
-def _read_config(env: Mapping[str, str], home: Path) -> tuple[Path | None, ConfigFile]:
-    named = env.get("PALAVER_CONFIG")
-    places = [Path(named).expanduser()] if named else [Path("palaver.toml"), home / "palaver.toml"]
-    for place in places:
-        try:
-            with place.open("rb") as file:
-                return place, msgspec.convert(tomllib.load(file), ConfigFile)
-        except FileNotFoundError:
-            continue
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read {place}: {error}") from error
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(f"{place}: {error}") from error
-    if named:
-        raise ConfigurationError(f"there is no file {named} (PALAVER_CONFIG)")
-    return None, ConfigFile()
-
-
-def _settings(table: Mapping[str, Any]) -> Settings:
-    plain = msgspec.to_builtins(Settings())
-    for group, values in table.items():
-        if group not in plain:
-            raise ConfigurationError(f"there is no group of settings called {group!r}")
-        if not isinstance(values, dict):
-            plain[group] = values
-            continue
-        for name, value in values.items():
-            if name not in plain[group]:
-                raise ConfigurationError(f"there is no setting {group}.{name}")
-            plain[group][name] = value
-    try:
-        return msgspec.convert(plain, Settings)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"settings: {error}") from error
 
 
 class Models:
@@ -300,6 +183,108 @@ def _price(model: str, usage: Any) -> float | None:
     return catalogue.price(model.removeprefix("langchain:"), usage)
 
 
+class Parts:
+    """What all managers of one process share. Made by `parts`."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        models: Models,
+        fallbacks: Sequence[str],
+        store: ConversationStore,
+        blobs: BlobStore,
+        clock: Clock,
+        recovery: "ErrorRecoveryManager | None" = None,
+    ) -> None:
+        from palaver.recovery.manager import ErrorRecoveryManager
+
+        self.environment, self.settings = environment, environment.settings
+        self.models, self.fallbacks = models, tuple(fallbacks)
+        self.store, self.blobs, self.clock = store, blobs, clock
+        self.recovery = recovery or ErrorRecoveryManager(
+            clock=clock, chance=random.random, settings=self.settings
+        )
+
+    def manager(
+        self,
+        scope: Scope = _SCOPE,
+        *,
+        system: str | None = None,
+        tools: "Sequence[Tool | Callable[..., Any] | BaseTool]" = (),
+        builtin_tools: bool = False,
+        folders: Sequence[str | os.PathLike[str]] | None = None,
+        approvals: str = "ask",
+        middleware: Sequence[StateMiddleware] = (),
+        strategies: "Sequence[Strategy]" = (),
+        owns_store: bool = False,
+    ) -> ConversationManager:
+        """Conversations of one scope; see `open`. Raises InvalidInput for tools that are none."""
+        prompt = self.environment.system if system is None else system
+        made = ConversationManager(
+            store=self.store,
+            blobs=self.blobs,
+            model=self.models,
+            tools=ToolManager(settings=self.settings.tools, limits=self.settings.turn),
+            clock=self.clock,
+            chance=random.random,
+            price=_price,
+            fallbacks=self.fallbacks,
+            recovery=self.recovery,
+            take_in=_taken_in,
+            settings=self.settings,
+            scope=scope,
+            defaults=changed_preferences(_DEFAULTS, {"system": prompt, "approvals": approvals}),
+            middleware=middleware,
+            strategies=strategies,
+            owns_store=owns_store,
+        )
+        _register(made, tools, builtin_tools, folders, self.environment)
+        return made
+
+
+@asynccontextmanager
+async def parts(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    model: "str | Model | BaseChatModel | None" = None,
+    fallbacks: "Sequence[str | Model | BaseChatModel] | None" = None,
+    settings: Settings | None = None,
+    store: ConversationStore | None = None,
+    blobs: BlobStore | None = None,
+    clock: Clock | None = None,
+    environment: Environment | None = None,
+    recovery: "ErrorRecoveryManager | None" = None,
+) -> AsyncIterator[Parts]:
+    """Make what managers share, for the arguments of `open`; at the end it is closed."""
+    found = environment or read_environment()
+    if settings is not None:
+        found = replace(found, settings=settings)
+    log.configure(found.log or None, level=found.log_level, secrets=found.keys.values())
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as closing:
+        models = Models(found, default=model or found.model)
+        closing.push_async_callback(models.aclose)
+        standing_in = [models.adopt(m) for m in _chosen(fallbacks, found)]
+        for name in (models.default, *standing_in):
+            models(name)  # a wrong name or a missing key is said now, not at a message
+        is_own = store is None
+        store, blobs = await _stores(path, found, store, blobs, clock)
+        if is_own:
+            closing.push_async_callback(store.close)
+        if models.default.partition(":")[0] in KEYS:
+            closing.callback(import_later("aiohttp").cancel)
+        yield Parts(
+            found,
+            models=models,
+            fallbacks=standing_in,
+            store=store,
+            blobs=blobs,
+            clock=clock,
+            recovery=recovery,
+        )
+
+
 @asynccontextmanager
 async def open(
     path: str | os.PathLike[str] | None = None,
@@ -335,50 +320,36 @@ async def open(
     Raises ConfigurationError, InvalidInput and StoreError; then nothing that was opened here stays
     open.
     """
-    found = environment or read_environment()
-    if settings is not None:
-        found = replace(found, settings=settings)
-    prompt = found.system if system is None else system
-    defaults = changed_preferences(_DEFAULTS, {"system": prompt, "approvals": approvals})
-    log.configure(found.log or None, level=found.log_level, secrets=found.keys.values())
-    clock = clock or SystemClock()
-    async with AsyncExitStack() as closing:
-        models = Models(found, default=model or found.model)
-        closing.push_async_callback(models.aclose)
-        standing_in = [models.adopt(m) for m in _chosen(fallbacks, found)]
-        for name in (models.default, *standing_in):
-            models(name)  # a wrong name or a missing key is said now, not at a message
-        is_own = store is None
-        store, blobs = await _stores(path, found, store, blobs, clock)
-        if is_own:
-            closing.push_async_callback(store.close)
-        manager = ConversationManager(
-            store=store,
-            blobs=blobs,
-            model=models,
-            tools=ToolManager(settings=found.settings.tools, limits=found.settings.turn),
-            clock=clock,
-            chance=random.random,
-            price=_price,
-            fallbacks=standing_in,
-            recovery=recovery,
-            take_in=_taken_in,
-            settings=found.settings,
-            scope=scope,
-            defaults=defaults,
+    async with parts(
+        path,
+        model=model,
+        fallbacks=fallbacks,
+        settings=settings,
+        store=store,
+        blobs=blobs,
+        clock=clock,
+        environment=environment,
+        recovery=recovery,
+    ) as shared:
+        manager = shared.manager(
+            scope,
+            system=system,
+            tools=tools,
+            builtin_tools=builtin_tools,
+            folders=folders,
+            approvals=approvals,
             middleware=middleware,
             strategies=strategies,
-            owns_store=is_own,
+            owns_store=store is None,
         )
-        closing.push_async_callback(manager.aclose)
-        _register(manager, tools, builtin_tools, folders, found)
-        if found.settings.turn.on_restart != "leave":
-            await manager.recover()
-        if found.settings.outbox.automatic:
-            manager.keep_sending()
-        if models.default.partition(":")[0] in KEYS:
-            closing.callback(import_later("aiohttp").cancel)
-        yield manager
+        try:
+            if shared.settings.turn.on_restart != "leave":
+                await manager.recover()
+            if shared.settings.outbox.automatic:
+                manager.keep_sending()
+            yield manager
+        finally:
+            await manager.aclose()
 
 
 def _chosen(

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import palaver
-from palaver import wiring
+from palaver import environment
 from palaver.domain import errors
 from palaver.domain.errors import PalaverError
 from palaver.domain.events import Event
@@ -134,7 +134,7 @@ def test_every_variable_that_is_read_is_in_the_table() -> None:
 
 def test_every_entry_of_the_file_is_explained() -> None:
     """The example of `palaver.toml` has every entry that the wiring accepts, and is accepted."""
-    names = set(wiring.ConfigFile.__struct_fields__)
+    names = set(environment.ConfigFile.__struct_fields__)
     text = CONFIGURE.read_text(encoding="utf-8")
     example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
     assert example is not None

@@ -12,6 +12,7 @@ from palaver import ConversationManager, ExecutionContext, StopReason, tool
 from palaver.domain.errors import ServerFailure
 from palaver.domain.ids import ConversationId
 from palaver.domain.state import ConversationState
+from palaver.environment import Environment
 from palaver.service.held_state import load_state
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
@@ -28,7 +29,6 @@ from palaver.testing import (
     ToldClock,
     valid_history,
 )
-from palaver.wiring import Environment
 
 TOOLS = ("look", "wait", "act", "ask", "break", "missing")
 steps: st.SearchStrategy[Line] = st.one_of(

@@ -36,6 +36,7 @@ from palaver.domain.errors import (
 )
 from palaver.domain.messages import Message, Reasoning, StopReason, Text, ToolCall
 from palaver.domain.values import GenerationSettings, OutputSchema, Usage
+from palaver.environment import Environment
 from palaver.providers.base import CallCompleted, Finished, ModelEvent, ModelRequest, ToolSpec
 from palaver.providers.langchain import is_chat_model
 from palaver.providers.langchain.endings import usage_of
@@ -44,7 +45,7 @@ from palaver.providers.langchain.model import LangChainModel
 from palaver.settings import Clocks
 from palaver.testing import Pause, Say
 from palaver.testing.provider_server import Answer, ProviderServer, Reply
-from palaver.wiring import Environment, Models
+from palaver.wiring import Models
 from tests.langchain.conftest import WIRES, chat_model, model_of
 
 ASK = ModelRequest((Message.user("?", id="m1"),))

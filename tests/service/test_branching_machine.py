@@ -12,11 +12,11 @@ import palaver
 from palaver import Conversation, ConversationManager, InvalidInput, NotFound, Role
 from palaver.domain.ids import ConversationId
 from palaver.domain.redaction import ERASED
+from palaver.environment import Environment
 from palaver.providers.base import ModelRequest
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
 from palaver.testing import ScriptedModel, valid_history
-from palaver.wiring import Environment
 
 OPERATIONS = (
     "say",

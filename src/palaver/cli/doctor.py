@@ -23,7 +23,7 @@ from palaver.domain.errors import PalaverError
 if TYPE_CHECKING:
     import apsw
 
-    from palaver.wiring import Environment
+    from palaver.environment import Environment
 
 PACKAGES = (
     *("aiohttp", "apsw", "click", "genai-prices", "jsonschema", "msgspec", "platformdirs"),
@@ -60,13 +60,13 @@ def run_doctor(db: str | None, *, as_json: bool) -> int:
 
 
 def _examined(db: str | None) -> Iterator[Finding]:
-    from palaver import wiring
+    from palaver.environment import read_environment
 
     yield _python()
     yield _packages()
     yield _event_loop()
     try:
-        environment = wiring.read_environment()
+        environment = read_environment()
     except PalaverError as error:
         yield Finding("configuration", "broken", error.message, error.hint)
         return
@@ -201,6 +201,7 @@ def _log(environment: "Environment") -> Finding:
 
 def _model(environment: "Environment") -> Finding:
     from palaver import wiring
+    from palaver.environment import KEYS
 
     models = wiring.Models(environment, default=environment.model)
     try:
@@ -208,7 +209,7 @@ def _model(environment: "Environment") -> Finding:
     except PalaverError as error:
         return Finding("model", "broken", error.message, error.hint)
     if environment.model == "offline":
-        keys = " or ".join(wiring.KEYS.values())
+        keys = " or ".join(KEYS.values())
         return Finding(
             "model", "note", "offline: no language model, simple answers only", f"Set {keys}."
         )
@@ -216,9 +217,9 @@ def _model(environment: "Environment") -> Finding:
 
 
 def _providers(environment: "Environment") -> Iterator[Finding]:
-    from palaver import wiring
+    from palaver.environment import KEYS
 
-    for provider, variable in wiring.KEYS.items():
+    for provider, variable in KEYS.items():
         key = environment.keys.get(provider, "")
         address = environment.addresses.get(provider, "")
         if not key and not address:

@@ -73,11 +73,12 @@ def report(error: BaseException) -> int:
 
 def _log_unexpected(error: BaseException) -> str:
     """Write the whole of it to the log; a sentence that says where that is."""
-    from palaver import log, wiring
+    from palaver import log
     from palaver.domain.errors import PalaverError
+    from palaver.environment import read_environment
 
     try:
-        environment = wiring.read_environment()
+        environment = read_environment()
         place = environment.log or str(environment.home / LOG_NAME)
         log.configure(place)
     except (PalaverError, OSError):

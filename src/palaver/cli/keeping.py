@@ -89,6 +89,6 @@ def _file(db: str | None) -> Path:
         raise InvalidInput("a database in memory has no file")
     if db is not None:
         return Path(db).expanduser()
-    from palaver import wiring
+    from palaver.environment import read_environment
 
-    return wiring.read_environment().home / "palaver.db"
+    return read_environment().home / "palaver.db"

@@ -10,8 +10,8 @@ import msgspec
 from palaver.cli.exits import LOG_NAME
 
 if TYPE_CHECKING:
+    from palaver.environment import Environment
     from palaver.service.manager import ConversationManager
-    from palaver.wiring import Environment
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -91,12 +91,12 @@ def prepared(wanted: Wanted) -> "Environment":
 
     Raises ConfigurationError, and InvalidInput for a folder as database.
     """
-    from palaver import wiring
     from palaver.domain.errors import ConfigurationError, InvalidInput
+    from palaver.environment import read_environment
 
     if wanted.db and Path(wanted.db).is_dir():
         raise InvalidInput(f"{wanted.db} is a folder", hint="Name a file for the database.")
-    environment = wiring.read_environment()
+    environment = read_environment()
     if environment.log or wanted.db == ":memory:":
         return environment
     try:

@@ -193,11 +193,11 @@ class _LateHistory(History):
 
 
 def _history_path() -> Path:
-    from palaver import wiring
     from palaver.domain.errors import ConfigurationError
+    from palaver.environment import read_environment
 
     try:
-        return wiring.read_environment().home / "history"
+        return read_environment().home / "history"
     except ConfigurationError as error:  # told to the person by whoever opens the service
         raise ValueError(str(error)) from error
 

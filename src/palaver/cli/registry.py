@@ -36,12 +36,12 @@ def list_tools(*, every: bool, as_json: bool) -> int:
 
 def list_models(filter_text: str, *, as_json: bool) -> int:
     """Print known models with window, prices per million tokens, and whether a key is set."""
-    from palaver import wiring
+    from palaver.environment import KEYS, read_environment
     from palaver.providers import catalogue
 
-    environment = wiring.read_environment()
+    environment = read_environment()
     usable = {"offline"} | environment.keys.keys() | environment.addresses.keys()
-    providers = ("offline", *wiring.KEYS)
+    providers = ("offline", *KEYS)
     found = [
         info
         for provider in providers
