@@ -12,11 +12,12 @@ import msgspec
 import pytest
 
 import palaver
-from palaver import environment
+from palaver import wiring
 from palaver.domain import errors
 from palaver.domain.errors import PalaverError
 from palaver.domain.events import Event
 from palaver.domain.stream import StreamEvent
+from palaver.environment import ConfigFile, read_environment
 from palaver.service.output import OutputInvalid
 from palaver.settings import Settings
 from palaver.streams.session import ResumeGap
@@ -127,14 +128,14 @@ class Recorder(dict[str, str]):
 def test_every_variable_that_is_read_is_in_the_table() -> None:
     """The page on configuring lists the variables that the wiring asks for, and PALAVER_DEBUG."""
     environment = Recorder()
-    wiring.read_environment(environment)
+    read_environment(environment)
     listed = {code(row[0]) for row in rows(CONFIGURE.read_text(encoding="utf-8"))}
     assert listed == environment.asked | {"PALAVER_DEBUG"}
 
 
 def test_every_entry_of_the_file_is_explained() -> None:
     """The example of `palaver.toml` has every entry that the wiring accepts, and is accepted."""
-    names = set(environment.ConfigFile.__struct_fields__)
+    names = set(ConfigFile.__struct_fields__)
     text = CONFIGURE.read_text(encoding="utf-8")
     example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
     assert example is not None
