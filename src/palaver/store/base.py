@@ -214,6 +214,11 @@ class ConversationStore(Protocol):
         their number costs, not the number of conversations."""
         ...
 
+    async def tenants(self) -> tuple[str, ...]:
+        """Tenants with open turns, or with prompts that wait to be sent, by name: for whom a
+        service has something to do when it starts. Costs what the number of those costs."""
+        ...
+
     async def search(
         self,
         scope: Scope,

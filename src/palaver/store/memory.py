@@ -28,6 +28,7 @@ from palaver.store.base import (
     StoreStatistics,
     TurnRecord,
 )
+from palaver.store.memory_access import MemoryAccess
 from palaver.store.memory_log import Log, Turn, give_to_heir, sharers
 from palaver.store.projection import (
     blobs_in,
@@ -58,6 +59,8 @@ class MemoryStore:
         self._turns: dict[tuple[str, TurnId], Turn] = {}
         self._last_key = 0
         self._closed = False
+        self.access = MemoryAccess(clock=self._clock, check_open=self._check_open)
+        """Keys, spend and the audit log, beside the conversations."""
 
     @property
     def owner(self) -> OwnerId:
@@ -205,6 +208,12 @@ class MemoryStore:
             if tenant == scope.tenant and log.outbox > 0
         ]
         return tuple(name for *_, name in sorted(waiting))
+
+    async def tenants(self) -> tuple[str, ...]:
+        """See `ConversationStore.tenants`."""
+        self._check_open()
+        waiting = {tenant for (tenant, _), log in self._logs.items() if log.outbox > 0}
+        return tuple(sorted(waiting | {t for (t, _), turn in self._turns.items() if turn.open}))
 
     async def search(
         self,

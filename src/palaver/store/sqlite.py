@@ -208,6 +208,10 @@ class SqliteStore(SqliteFile):
         """See `ConversationStore.outboxes`."""
         return await self._reader.run(lambda c: reads.outboxes(c, scope))
 
+    async def tenants(self) -> tuple[str, ...]:
+        """See `ConversationStore.tenants`."""
+        return await self._reader.run(reads.tenants)
+
     async def search(
         self,
         scope: Scope,

@@ -14,8 +14,10 @@ from palaver import log
 from palaver.domain.clock import Clock
 from palaver.domain.errors import StoreCorrupt, StoreError, StoreFull, StoreReadOnly
 from palaver.store import sqlite_erase as erase
+from palaver.store.access import AccessStore
 from palaver.store.os_errors import translate_os
 from palaver.store.owners import Owners
+from palaver.store.sqlite_access import SqliteAccess
 from palaver.store.sqlite_rows import Kinds
 from palaver.store.sqlite_schema import (
     check,
@@ -53,6 +55,12 @@ class SqliteFile:
         """Why nothing is written."""
         self._erasing: asyncio.Task[None] | None = None
         self._closing = False
+        self._access = SqliteAccess(read=self._read, write=self._write, clock=clock)
+
+    @property
+    def access(self) -> AccessStore:
+        """Keys, spend and the audit log, in the same file."""
+        return self._access
 
     async def _start(self) -> None:
         try:
@@ -100,6 +108,9 @@ class SqliteFile:
         if self._refusal is not None:
             raise self._refusal
         return await self._writer.run(work, synced=synced)
+
+    async def _read(self, work: Work[T]) -> T:
+        return await self._reader.run(work)
 
     async def _clear_out(self, *, whole: bool) -> None:
         """Let the file forget what was erased. `whole`: whatever the size of the index.

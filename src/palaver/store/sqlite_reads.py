@@ -102,6 +102,15 @@ def outboxes(connection: apsw.Connection, scope: Scope) -> tuple[ConversationId,
     return tuple(ConversationId(row[0]) for row in rows)
 
 
+def tenants(connection: apsw.Connection) -> tuple[str, ...]:
+    """See `ConversationStore.tenants`."""
+    rows = connection.execute(
+        "SELECT tenant_id FROM turns WHERE open = 1"
+        " UNION SELECT tenant_id FROM conversations WHERE outbox > 0 ORDER BY 1"
+    )
+    return tuple(str(tenant) for (tenant,) in rows)
+
+
 def list_conversations(
     connection: apsw.Connection,
     scope: Scope,

@@ -125,7 +125,53 @@ ALTER TABLE conversations ADD COLUMN outbox INTEGER NOT NULL DEFAULT 0;  -- prom
 CREATE INDEX conversations_with_outbox ON conversations (tenant_id, updated_at) WHERE outbox > 0;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = """
+CREATE TABLE access_keys (
+  key INTEGER PRIMARY KEY,
+  tenant_id TEXT NOT NULL,
+  id TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  scopes TEXT NOT NULL,  -- with a space between them
+  digest BLOB NOT NULL,  -- SHA-256 of the whole key, which itself is nowhere
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  revoked_at INTEGER,
+  last_used_at INTEGER,
+  limits BLOB  -- JSON
+);
+CREATE INDEX access_keys_of_tenant ON access_keys (tenant_id);
+CREATE TABLE access_usage (
+  id INTEGER PRIMARY KEY,
+  tenant_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  day TEXT NOT NULL,  -- of UTC, such as 2026-11-22
+  model TEXT NOT NULL,
+  requests INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,
+  nano_usd INTEGER NOT NULL,  -- whole numbers: sums of small prices stay exact
+  input INTEGER NOT NULL,
+  output INTEGER NOT NULL,
+  cache_read INTEGER NOT NULL,
+  cache_creation INTEGER NOT NULL,
+  reasoning INTEGER NOT NULL,
+  estimated INTEGER NOT NULL,
+  UNIQUE (tenant_id, key_id, day, model)
+);
+CREATE INDEX access_usage_by_day ON access_usage (tenant_id, day);
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  tenant_id TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  entry BLOB NOT NULL  -- JSON
+);
+CREATE INDEX audit_of_tenant ON audit (tenant_id, number);
+CREATE TRIGGER audit_stays BEFORE UPDATE ON audit
+  BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END;
+CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+  BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """Each brings the file from the version that is its position to the next one. Never edited."""
 
 

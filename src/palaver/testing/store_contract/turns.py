@@ -11,10 +11,12 @@ from palaver.domain.errors import (
 )
 from palaver.domain.events import (
     MessageAdded,
+    PromptQueued,
     TurnOpened,
 )
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.messages import Message
+from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.values import OutputSchema, Scope
 from palaver.store.base import Accepted, RunRow
 from palaver.testing.store_contract.base import (
@@ -151,6 +153,22 @@ class TurnContract(Contract):
             await store.append(ME, CHAT, [said("x")], expected=3, run=(turn, rows[2:]))
             for after, kept in ((0, 3), (2, 3), (3, 2), (4, 1), (8, 1), (9, 0), (99, 0)):
                 assert await store.read_run(ME, turn, after=after) == rows[3 - kept :]
+
+    async def test_tenants_with_something_to_do(self) -> None:
+        """Tenants are named who have an open turn or a prompt that waits, each once."""
+        async with self.open_store(clock=HandClock()) as store:
+            assert await store.tenants() == ()
+            for tenant in ("idle", "waits", "asks"):
+                await begin(store, scope=Scope(tenant))
+            await begin(store, "conv_2", scope=Scope("waits"))
+            for name in (CHAT, ConversationId("conv_2")):
+                prompt = QueuedPrompt(Message.user("later", id=f"msg_{name}"))
+                await store.append(Scope("waits"), name, [PromptQueued(prompt)], expected=1)
+            turn, message = TurnId("turn_1"), Message.user("hi", id="msg_1")
+            await store.accept(Scope("asks"), CHAT, message, turn=turn, expected=1)
+            assert await store.tenants() == ("asks", "waits")
+            await store.append(Scope("asks"), CHAT, [closed(turn)], expected=3)
+            assert await store.tenants() == ("waits",)
 
     async def test_run_rows_do_not_overlap(self) -> None:
         """Rows of another epoch, or that begin within what is there, are refused whole."""
