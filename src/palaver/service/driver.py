@@ -62,6 +62,10 @@ class TurnDriver:
             await self._leave(error)
         except PalaverError as error:
             self._fail(error)
+        except asyncio.CancelledError:  # left open for the next process, with all that it said
+            async with self._writing:
+                await self._write()
+            raise
         finally:
             self._stop_looking()
             await self._stop_flushing()

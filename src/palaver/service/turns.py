@@ -158,12 +158,13 @@ class TurnRunner:
     ) -> None:
         self._start(states, session, question, room=self._restarting)
 
-    async def aclose(self, *, drain_s: float = 0.0) -> None:
-        """Begin nothing more; what runs has `drain_s` seconds to end, and is cancelled then."""
+    async def aclose(self, *, drain_s: float = 0.0, leave: bool = False) -> None:
+        """Begin nothing more; what runs has `drain_s` seconds to end, and is cancelled then, or
+        left open for the next process."""
         self._closed = True
         await self.sessions.all_begun()
         await self.streams.drain(drain_s)
-        await self.streams.aclose()
+        await self.streams.aclose(leave=leave)
         await self.preparations.aclose()
 
     # Filling in the ports.
