@@ -53,6 +53,7 @@ class StreamManager:
         self._ended: OrderedDict[TurnId, _Ended] = OrderedDict()
         self._ended_weight = 0
         self._tasks: dict[TurnId, asyncio.Task[None]] = {}
+        self._leaves = False
 
     def start(self, session: StreamSession, drive: Drive) -> None:
         """Run a turn, or run it on after a suspension. Its errors are the driver's to handle."""
@@ -90,6 +91,11 @@ class StreamManager:
         """Whether a task works on the turn right now."""
         return turn in self._tasks
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn runs in this process."""
+        return not self._tasks
+
     async def settled(self, turn: TurnId) -> None:
         """Return when no task works on the turn: it has ended, or it is held."""
         task = self._tasks.get(turn)
@@ -102,14 +108,19 @@ class StreamManager:
         if tasks and seconds > 0:
             await asyncio.wait(tasks, timeout=seconds)
 
-    async def aclose(self, *, grace_s: float = 5.0) -> None:
+    async def aclose(self, *, grace_s: float = 5.0, leave: bool = False) -> None:
         """Cancel every running turn as a person would; after `grace_s` seconds stop waiting.
 
-        Turns that begin meanwhile are cancelled, too.
+        Turns that begin meanwhile are cancelled, too. `leave`: they are stopped where they are and
+        stay open; whoever finds them decides about them, and their readers here hear nothing more.
         """
+        self._leaves = leave
         while self._tasks:
             for turn in list(self._tasks):
-                self._sessions[turn].cancel()
+                if leave:
+                    self._tasks[turn].cancel()
+                else:
+                    self._sessions[turn].cancel()
             _, late = await asyncio.wait(list(self._tasks.values()), timeout=grace_s)
             for task in late:
                 task.cancel()
@@ -130,7 +141,7 @@ class StreamManager:
         # A callback, since a task that is cancelled before its first step runs no `finally`.
         if self._tasks.get(session.turn) is task:
             del self._tasks[session.turn]
-        if task.cancelled() and not session.is_ended:
+        if task.cancelled() and not session.is_ended and not self._leaves:
             # Nothing durable says so yet; the next process finds the turn open and says the same.
             session.publish([TurnInterrupted(session.turn)])
         if session.is_ended:
