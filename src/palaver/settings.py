@@ -1,8 +1,11 @@
 """Every setting, frozen and grouped by concern. Nothing here reads a file or the environment."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
+
+OnUnreachable: TypeAlias = Literal["fail", "queue", "offline"]
+"""What becomes of a message when nobody who could answer can be reached."""
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -83,14 +86,28 @@ class BudgetSettings(msgspec.Struct, frozen=True):
 class OutboxSettings(msgspec.Struct, frozen=True):
     """What becomes of a message when no model can be reached."""
 
-    on_unreachable: Literal["fail", "queue"] = "fail"
+    on_unreachable: OnUnreachable = "fail"
     """`fail`: its turn fails. `queue`: it is kept in the conversation's outbox and sent when a
-    model answers again. A service may not want the question of yesterday answered: it asks."""
+    model answers again. `offline`: it is answered at once, by an earlier answer to the same request
+    or by the offline responder. A service may not want the question of yesterday answered, nor an
+    answer that no model gave: it asks for either."""
     automatic: bool = True
     """Whether what waits is sent by itself; False: only when somebody asks for it."""
     first_s: float = 5.0
     """Before the first new try; after each that reaches nobody twice as long, to `longest_s`."""
     longest_s: float = 600.0
+
+
+class AnswerSettings(msgspec.Struct, frozen=True):
+    """Which earlier answers may be given again when no model can be reached. What is kept is where
+    they stand in the log, not their text, so that redacting or deleting them takes them away."""
+
+    keep: int = 1_000
+    """Answers of a tenant at most, the newest ones; 0: none. Each takes about 100 bytes."""
+    age_s: float = 30 * 86_400.0
+    """Older ones are not given again."""
+    answer_bytes: int = 64 * 1024
+    """Longer ones neither."""
 
 
 class StreamSettings(msgspec.Struct, frozen=True):
@@ -169,6 +186,52 @@ class OpenAISettings(msgspec.Struct, frozen=True):
     it broke. OpenAI then stores them, which is why nobody gets this unasked."""
 
 
+class ServerSettings(msgspec.Struct, frozen=True):
+    """Where `palaver serve` listens, to whom it talks, and the bounds of what it takes."""
+
+    host: str = "127.0.0.1"
+    """Any other than a loopback address needs keys or JWT (`access`): without, it is refused."""
+    port: int = 8642
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which clients may call it, beside loopback ones and `host`; `*.example.org` is
+    one name below. Others are refused: a page on the web could have its name lead here."""
+    allowed_origins: tuple[str, ...] = ()
+    """Pages (`https://app.example.org`) whose scripts may call it; its own may always."""
+    forwarded_by: tuple[str, ...] = ()
+    """Addresses of proxies whose X-Forwarded-For is believed."""
+    body_bytes: int = 10 * 1024 * 1024
+    """Of a request, uploads of files aside."""
+    upload_bytes: int = 100 * 1024 * 1024
+    json_depth: int = 64
+    header_bytes: int = 16 * 1024
+    receive_s: float = 30.0
+    """In which a request's body has to be there; for each 10 MiB of an upload."""
+    heartbeat_s: float = 15.0
+    """Between signs of life on a stream that has nothing to say."""
+    send_s: float = 10.0
+    """A reader that takes nothing for so long is let go of; it can come back to where it was."""
+    streams: int = 2_000
+    """Open streams of all callers."""
+    streams_per_caller: int = 200
+    sockets: int = 1_000
+    """Open WebSockets of all callers."""
+    sockets_per_caller: int = 50
+    subscriptions: int = 64
+    """Turns that one socket follows at a time."""
+    frame_bytes: int = 1024 * 1024
+    frames_per_s: int = 50
+    """From one socket, over ten seconds."""
+    ticket_s: float = 30.0
+    """How long a browser's ticket for its socket is good; it is good once."""
+    drain_s: float = 20.0
+    """Seconds that running turns get when the server is asked to end; what has not ended then is
+    left to the next start."""
+    on_restart: Literal["resume", "interrupt"] = "resume"
+    """`turn.on_restart` of a server: its clients come back for the rest of their answers."""
+    tenants: int = 1_000
+    """Tenants in memory; idle ones beyond that are let go of."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All of them."""
 
@@ -178,10 +241,12 @@ class Settings(msgspec.Struct, frozen=True):
     breaker: BreakerSettings = BreakerSettings()
     budget: BudgetSettings = BudgetSettings()
     outbox: OutboxSettings = OutboxSettings()
+    answers: AnswerSettings = AnswerSettings()
     stream: StreamSettings = StreamSettings()
     tools: ToolSettings = ToolSettings()
     context: CompactionSettings = CompactionSettings()
     openai: OpenAISettings = OpenAISettings()
+    server: ServerSettings = ServerSettings()
     titles: Literal["extractive", "model", "off"] = "extractive"
     """Who names a conversation after its first answer, when nobody has: its first sentence, the
     conversation's model (one small request), or nobody."""

@@ -16,6 +16,7 @@ from palaver.cli import (
     care_commands,
     exits,
     outbox_commands,
+    serve_commands,
     shell_commands,
     travel_commands,
     window_commands,
@@ -277,6 +278,7 @@ for each in (
     *outbox_commands.COMMANDS,
 ):
     cli.add_command(each)
+cli.add_command(serve_commands.serve)
 
 
 @cli.command()

@@ -1,0 +1,34 @@
+"""The app: START READING HERE. Each module adds its routes; `gate` stands before all of them."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from palaver import __version__
+from palaver.server import errors, health, schema, turns
+from palaver.server.core import Server
+from palaver.server.gate import Gate
+
+ABOUT = """Conversations with language models: they are kept, compacted, streamed and recovered.
+
+Every id is one of the caller's own tenant; others do not exist. Errors have one shape, `Problem`.
+"""
+ROUTERS = (health.router, turns.router)
+"""Below `/api`."""
+
+
+def create_app(server: Server) -> ASGIApp:
+    """The whole server as one ASGI app."""
+    app = FastAPI(
+        title="Palaver",
+        version=__version__,
+        description=ABOUT,
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.server = server
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router, prefix="/api")
+    schema.describe(app)
+    return Gate(app, server)

@@ -1,0 +1,35 @@
+"""Whose request it is: the one place that takes a token out of a request, for every transport."""
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from palaver.domain.errors import NotAuthenticated
+from palaver.server.core import LOCAL, Server
+from palaver.service.access import Principal
+
+KEY_HEADERS = ("x-api-key", "api-key")
+"""Beside `Authorization: Bearer`, for clients of Anthropic's and Azure's APIs."""
+
+
+async def principal_of(server: Server, connection: HTTPConnection) -> Principal:
+    """Who sent this request. Raises NotAuthenticated."""
+    if not await server.asks_for_keys():
+        return LOCAL
+    return await server.authenticator.authenticate(token_in(connection.headers))
+
+
+def token_in(headers: Headers) -> str:
+    """The one token of a request. Raises NotAuthenticated where there is none, or two that differ:
+    no two readers of a request may take it for different people's."""
+    found = {
+        value.partition(" ")[2].strip()
+        for value in headers.getlist("authorization")
+        if value.partition(" ")[0].lower() == "bearer"
+    }
+    for name in KEY_HEADERS:
+        found.update(value.strip() for value in headers.getlist(name))
+    found.discard("")
+    if len(found) != 1:
+        why = "there is no key in the request" if not found else "the request has several keys"
+        raise NotAuthenticated(why, hint="Send it as `Authorization: Bearer <key>`.")
+    return found.pop()

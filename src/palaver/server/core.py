@@ -1,0 +1,93 @@
+"""What all routes share, and who calls them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
+
+from palaver.domain.access import Permission
+from palaver.server.tenants import Tenants
+from palaver.service.access import Authenticator, Principal, Quotas
+from palaver.service.manager import ConversationManager
+from palaver.settings import ServerSettings
+from palaver.store.access import AccessStore
+from palaver.wiring import Parts
+
+LOCAL = Principal(tenant="local", actor="local", scopes=("read", "write", "approve", "admin"))
+"""Everybody who reaches a server without keys, which listens on a loopback address only: the
+conversations are those of the command line."""
+
+
+class Server:
+    """What all routes share."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        tenants: Tenants,
+        access: AccessStore,
+        authenticator: Authenticator,
+        quotas: Quotas,
+    ) -> None:
+        self.parts, self.tenants, self.access = parts, tenants, access
+        self.authenticator, self.quotas = authenticator, quotas
+        self.settings: ServerSettings = parts.settings.server
+        self.is_draining = False
+        self.draining = asyncio.Event()
+        """Set when the server ends: streams say so and let their readers go."""
+
+    async def asks_for_keys(self) -> bool:
+        """Whether callers need a key or a token: as soon as there is one."""
+        return await self.authenticator.is_needed()
+
+    async def drain(self) -> None:
+        """Take no new turns, let running ones end for `drain_s`, then let go of all readers."""
+        self.is_draining = True
+        await self.tenants.drain(self.settings.drain_s)
+        self.draining.set()
+
+
+def server_of(connection: HTTPConnection) -> Server:
+    """The server that a request came to."""
+    return cast("Server", connection.app.state.server)
+
+
+class Caller:
+    """Who calls, and the conversations that are theirs."""
+
+    def __init__(self, server: Server, principal: Principal, manager: ConversationManager) -> None:
+        self.server, self.principal, self.manager = server, principal, manager
+
+
+@asynccontextmanager
+async def calling(server: Server, principal: Principal) -> AsyncIterator[Caller]:
+    """The caller, with the tenant's manager open until the end of the block."""
+    async with server.tenants.use(principal.tenant) as manager:
+        yield Caller(server, principal, manager)
+
+
+def may(permission: Permission) -> Any:
+    """A route's dependency: the caller, who must have this permission.
+
+    Raises NotAuthenticated and PermissionRefused.
+    """
+    from palaver.server.auth import principal_of
+
+    async def caller(request: Request) -> AsyncIterator[Caller]:
+        server = server_of(request)
+        principal = await principal_of(server, request)
+        principal.require(permission)
+        async with calling(server, principal) as found:
+            yield found
+
+    return Depends(caller)
+
+
+Reader = Annotated[Caller, may("read")]
+Writer = Annotated[Caller, may("write")]
+Approver = Annotated[Caller, may("approve")]
+Admin = Annotated[Caller, may("admin")]

@@ -1,0 +1,179 @@
+"""Errors as clients get them: one shape (RFC 9457), whatever went wrong and wherever."""
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from palaver import log
+from palaver.domain.errors import PalaverError
+from palaver.domain.values import ErrorInfo
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong and what to do about it. `code` is stable; texts are for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    message: str
+    hint: str = ""
+    """What to do."""
+    retryable: bool = False
+    """Whether the same request may succeed later."""
+    retry_after_s: float | None = None
+    request_id: str = ""
+    turn_id: str = ""
+    """The turn that it is about, where there is one: it can be followed."""
+
+
+STATUS: Mapping[str, int] = {
+    "invalid_input": 422,
+    "bad_json": 400,
+    "not_found": 404,
+    "resume_gap": 410,
+    "not_authenticated": 401,
+    "permission_refused": 403,
+    "quota_exceeded": 429,
+    "body_too_large": 413,
+    "conflict": 409,
+    "stale_writer": 409,
+    "conversation_busy": 409,
+    "turn_taken_over": 409,
+    "idempotency_mismatch": 409,
+    "action_blocked": 409,
+    "invalid_transition": 409,
+    "read_only": 409,
+    "prompt_kept": 202,
+    "context_window_exceeded": 413,
+    "tool_not_found": 404,
+    "configuration": 422,
+    "storage_full": 507,
+    "storage_busy": 503,
+    "storage_read_only": 503,
+    "storage_failed": 503,
+    "storage_corrupt": 503,
+    "store_error": 503,
+    "circuit_open": 503,
+    "overloaded": 503,
+    "network": 502,
+    "timeout": 504,
+    "rate_limited": 429,
+}
+"""By code. What a provider did wrong is 502 where nothing else is said."""
+_TITLES = {
+    400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "The request took too long",
+    409: "Conflict",
+    410: "Gone",
+    413: "Too large",
+    415: "Unsupported media type",
+    421: "Not this server",
+    422: "Invalid input",
+    429: "Too many requests",
+    431: "Headers too large",
+    500: "Internal error",
+    502: "A model provider failed",
+    503: "Not available now",
+    504: "A model provider took too long",
+    507: "No space left",
+}
+
+
+def status_of(error: PalaverError) -> int:
+    """The HTTP status of an error."""
+    from palaver.domain.errors import ProviderError
+
+    fallback = 502 if isinstance(error, ProviderError) else 500
+    return STATUS.get(error.code, fallback)
+
+
+def problem(
+    info: ErrorInfo, status: int, *, request_id: str = "", turn_id: str = ""
+) -> tuple[Problem, dict[str, str]]:
+    """The body and the headers of an error."""
+    body = Problem(
+        type=f"urn:palaver:error:{info.code}",
+        title=_TITLES.get(status, "Error"),
+        status=status,
+        code=info.code,
+        message=info.message,
+        hint=info.hint,
+        retryable=info.retryable,
+        retry_after_s=info.retry_after_s,
+        request_id=request_id or info.request_id,
+        turn_id=turn_id,
+    )
+    headers: dict[str, str] = {}
+    if info.retry_after_s is not None:
+        headers["retry-after"] = str(max(0, math.ceil(info.retry_after_s)))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return body, headers
+
+
+def answer(info: ErrorInfo, status: int, *, request_id: str = "", turn_id: str = "") -> Response:
+    """An error as a response."""
+    body, headers = problem(info, status, request_id=request_id, turn_id=turn_id)
+    return Response(
+        msgspec.json.encode(body), status_code=status, headers=headers, media_type=PROBLEM_JSON
+    )
+
+
+INTERNAL = ErrorInfo(
+    "internal", "an unexpected error", "The server's log has the details under the request id."
+)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of every route leave in this shape."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, PalaverError)
+        turn = getattr(error, "turn", "")
+        return answer(
+            error.info(), status_of(error), request_id=request_id_of(request), turn_id=str(turn)
+        )
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        told = "; ".join(
+            f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
+            for each in error.errors()[:5]
+        )
+        return answer(ErrorInfo("invalid_input", told), 422, request_id=request_id_of(request))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        info = ErrorInfo(code, str(error.detail))
+        made = answer(info, error.status_code, request_id=request_id_of(request))
+        made.headers.update(error.headers or {})
+        return made
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        id = request_id_of(request)
+        log.get("server").error("request_failed", request=id, error=repr(error), exc_info=error)
+        return answer(INTERNAL, 500, request_id=id)
+
+    app.add_exception_handler(PalaverError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the gate gave this request."""
+    return str(request.scope.get("palaver.request_id", ""))

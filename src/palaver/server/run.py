@@ -1,0 +1,178 @@
+"""Starting and ending: from settings to a listening server, and from SIGTERM to its last turn."""
+
+import asyncio
+import ipaddress
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from msgspec.structs import replace
+from starlette.types import ASGIApp, Receive, Scope as AsgiScope, Send
+
+from palaver import log
+from palaver.domain.errors import ConfigurationError
+from palaver.environment import Environment
+from palaver.server.app import create_app
+from palaver.server.core import Server
+from palaver.server.tenants import Tenants
+from palaver.service.access import Authenticator, Quotas
+from palaver.settings import ServerSettings
+from palaver.store.access import KeepsAccess
+from palaver.wiring import parts
+
+
+@asynccontextmanager
+async def open_server(
+    path: str | None = None,
+    *,
+    environment: Environment,
+    tools: Any = (),
+    builtin_tools: bool = True,
+    **more: Any,
+) -> AsyncIterator[Server]:
+    """Everything but the socket. `path`, `tools` and `more` are as for `palaver.open`; the settings
+    say the rest. What dead processes left open is decided before it is yielded.
+
+    Raises ConfigurationError where it would be open to the world, InvalidInput and StoreError.
+    """
+    settings = environment.settings
+    turn = replace(settings.turn, on_restart=settings.server.on_restart)
+    environment = replace(environment, settings=replace(settings, turn=turn))
+    async with parts(path, environment=environment, **more) as shared:
+        store = shared.store
+        if not isinstance(store, KeepsAccess):
+            raise ConfigurationError("this store keeps no keys, so no server can use it")
+        authenticator = Authenticator(store.access, clock=shared.clock, settings=settings.access)
+        server = Server(
+            shared,
+            tenants=Tenants(
+                lambda scope: shared.manager(scope, tools=tools, builtin_tools=builtin_tools),
+                limit=settings.server.tenants,
+                keeps_sending=settings.outbox.automatic,
+            ),
+            access=store.access,
+            authenticator=authenticator,
+            quotas=Quotas(store.access, clock=shared.clock),
+        )
+        await _check_guarded(server)
+        try:
+            await server.tenants.recover(await store.tenants())
+            yield server
+        finally:
+            await server.tenants.aclose()
+            await authenticator.aclose()
+
+
+async def _check_guarded(server: Server) -> None:
+    host = server.settings.host
+    if not _is_local(host) and not await server.asks_for_keys():
+        raise ConfigurationError(
+            f"a server on {host} would be open to everybody who reaches it",
+            hint="Make a key first: palaver keys create --name mine. Or listen on 127.0.0.1.",
+        )
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def lifelong(path: str | None, **options: Any) -> ASGIApp:
+    """The app for a server that is started by somebody else and tells by ASGI's lifespan when it
+    begins and ends. `options` as for `open_server`."""
+    opened: list[ASGIApp] = []
+
+    async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await opened[0](scope, receive, send)
+            return
+        await receive()
+        async with open_server(path, **options) as server:
+            opened.append(create_app(server))
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await server.drain()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+async def serve(server: Server, *, announce: Any = None) -> None:
+    """Listen until a signal asks for the end, and end well: ready no more, running turns have
+    `drain_s`, streams are closed with the word to come back, what still runs is left to the next
+    start. `announce(address)` is called when clients can connect.
+
+    Raises ConfigurationError where the address cannot be listened on.
+    """
+    listener = _Listener(server, announce)
+    await listener.serve()
+    if not listener.started:
+        settings = server.settings
+        raise ConfigurationError(
+            f"cannot listen on {settings.host}:{settings.port}",
+            hint="Another program may use the port: choose one with --port.",
+        )
+
+
+def configuration(server: Server) -> uvicorn.Config:
+    """How uvicorn is run: its fast parts, no compression of frames, no headers that tell of it."""
+    settings: ServerSettings = server.settings
+    return uvicorn.Config(
+        create_app(server),
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.frame_bytes,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.forwarded_by),
+        forwarded_allow_ips=list(settings.forwarded_by),
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        backlog=2048,
+    )
+
+
+class _Listener(uvicorn.Server):
+    def __init__(self, server: Server, announce: Any) -> None:
+        super().__init__(configuration(server))
+        self._server, self._announce = server, announce
+        self._ending: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # uvicorn has logged why it cannot listen
+            self.should_exit = True
+            return
+        if self.started and self._announce is not None:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            self._announce(f"http://{_written(self.config.host)}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._ending is not None or sig == signal.SIGQUIT:
+            self.should_exit = self.force_exit = True
+            return
+        loop = asyncio.get_event_loop()
+        self._ending = loop.create_task(self._end())
+
+    async def _end(self) -> None:
+        log.get("server").info("draining")
+        await self._server.drain()
+        self.should_exit = True
+
+
+def _written(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,108 @@
+"""The conversations of every tenant that calls, each behind a manager of its own.
+
+A manager knows one scope and checks every id against it, so a route cannot forget to. Managers of
+idle tenants are closed when there are too many; nothing is lost by it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+from palaver import log
+from palaver.domain.errors import PalaverError, StoreError
+from palaver.domain.values import Scope
+from palaver.service.manager import ConversationManager
+
+
+class _Tenant:
+    def __init__(self, manager: ConversationManager) -> None:
+        self.manager = manager
+        self.users = 0
+        self.ready = asyncio.Event()
+
+
+class Tenants:
+    """Finds a tenant's manager, and makes it where there is none.
+
+    `resumes`: open turns that a dead process left are decided when a tenant comes in.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Scope], ConversationManager],
+        *,
+        limit: int,
+        recovers: bool = True,
+        keeps_sending: bool = True,
+    ) -> None:
+        self._make, self._limit = make, limit
+        self._recovers, self._keeps_sending = recovers, keeps_sending
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def use(self, tenant: str) -> AsyncIterator[ConversationManager]:
+        """A tenant's manager, open until the end of the block at least."""
+        found = self._tenants.get(tenant) or self._add(tenant)
+        self._tenants.move_to_end(tenant)
+        found.users += 1
+        try:
+            await found.ready.wait()
+            yield found.manager
+        finally:
+            found.users -= 1
+            if len(self._tenants) > self._limit:
+                self._let_go()
+
+    async def recover(self, tenants: tuple[str, ...]) -> None:
+        """Decide about what a dead process left open, and send what waits, of these tenants."""
+        for tenant in tenants:
+            async with self.use(tenant):
+                pass
+
+    def open_managers(self) -> list[ConversationManager]:
+        """Those in memory."""
+        return [each.manager for each in self._tenants.values()]
+
+    async def drain(self, seconds: float) -> None:
+        """Return when no turn runs any more, or after `seconds`."""
+        await asyncio.gather(*(m.streams.drain(seconds) for m in self.open_managers()))
+
+    async def aclose(self) -> None:
+        """Accept nothing more. Turns that still run are left as they are: the next process decides
+        about them."""
+        self._is_closed = True
+        managers = self.open_managers()
+        await asyncio.gather(*(m.aclose(leave=True) for m in managers), *self._closing)
+
+    def _add(self, tenant: str) -> _Tenant:
+        if self._is_closed:
+            raise StoreError("the server is ending", hint="Try again in a moment.")
+        made = self._tenants[tenant] = _Tenant(self._make(Scope(tenant=tenant, actor="")))
+        self._run(self._begin(made))
+        return made
+
+    async def _begin(self, tenant: _Tenant) -> None:
+        try:
+            if self._recovers:
+                await tenant.manager.recover()
+            if self._keeps_sending:
+                tenant.manager.keep_sending()
+        except PalaverError as error:
+            log.get("server").error("tenant_not_recovered", code=error.code)
+        finally:
+            tenant.ready.set()
+
+    def _let_go(self) -> None:
+        for name, tenant in list(self._tenants.items()):
+            if not tenant.users and tenant.ready.is_set() and tenant.manager.streams.is_idle:
+                del self._tenants[name]
+                self._run(tenant.manager.aclose())
+                return
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
