@@ -279,7 +279,7 @@ _NAMED = (
     r"|signature|\bsig|key)[\"']?\s*[:=]\s*(?:b?[\"'])?)"
     r"(?!\[redacted\]|(?:bearer|basic) \[)[^\s\"',;&})\]]{4,}"
 )
-_PREFIXES = r"sk|pk|rk|gsk|xai|pplx|hf|gh[opsur]|glpat|github_pat"
+_PREFIXES = r"sk|pk|rk|pal|gsk|xai|pplx|hf|gh[opsur]|glpat|github_pat"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(-----END [^-]*-----|$)", re.S), REDACTED),
     (

@@ -4,6 +4,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from palaver.domain.access import KeyLimits
+
 OnUnreachable: TypeAlias = Literal["fail", "queue", "offline"]
 """What becomes of a message when nobody who could answer can be reached."""
 
@@ -232,6 +234,42 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """Tenants in memory; idle ones beyond that are let go of."""
 
 
+Signature: TypeAlias = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+"""Of tokens. None that is made with a shared secret: for such a one a public key would do."""
+
+
+class JwtSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose tokens are taken beside keys, and how they are read."""
+
+    issuer: str
+    audience: str
+    """A token must name both, exactly."""
+    jwks_url: str = ""
+    """Where the issuer's public keys are, by https (http only on this machine); or"""
+    public_key: str = ""
+    """a file with one of them, as PEM. Just one of the two."""
+    algorithms: tuple[Signature, ...] = ("RS256", "ES256", "EdDSA")
+    tenant_claim: str = "sub"
+    """What names the tenant; with `sub` everybody is a tenant of their own."""
+    scopes_claim: str = "scope"
+    """Words, or a list; those that are permissions count, with `palaver:` before them or not."""
+    leeway_s: float = 30.0
+    """By which clocks may differ."""
+
+
+class AccessSettings(msgspec.Struct, frozen=True):
+    """Who may use the server, and how much."""
+
+    limits: KeyLimits = KeyLimits()
+    """Of everybody whose key says nothing else."""
+    remember_s: float = 5.0
+    """A key that was good is not looked up again for so long (5 at most): one that another process
+    revokes opens the server until then."""
+    jwt: JwtSettings | None = None
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All of them."""
 
@@ -247,6 +285,7 @@ class Settings(msgspec.Struct, frozen=True):
     context: CompactionSettings = CompactionSettings()
     openai: OpenAISettings = OpenAISettings()
     server: ServerSettings = ServerSettings()
+    access: AccessSettings = AccessSettings()
     titles: Literal["extractive", "model", "off"] = "extractive"
     """Who names a conversation after its first answer, when nobody has: its first sentence, the
     conversation's model (one small request), or nobody."""

@@ -15,6 +15,9 @@
     ├── StepLimitReached                the model asked for tools too many times
     ├── TurnFailure                     a turn that failed elsewhere, as it was stored
     ├── PromptKept                      no model can be reached; the prompt waits in the outbox
+    ├── NotAuthenticated                no key, or none that opens anything
+    ├── PermissionRefused               the key is good and does not allow this
+    ├── QuotaExceeded                   the key's limit of requests, tokens, turns or money
     ├── ConfigurationError              a key, a model or a setting is missing or wrong
     ├── StoreError
     │   ├── StoreFull                   no space left; nothing was acknowledged
@@ -192,6 +195,49 @@ class PromptKept(PalaverError):
     def __init__(self, message: str, *, prompt: MessageId, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.prompt = prompt
+
+
+class NotAuthenticated(PalaverError):
+    """There is no key, or none that opens anything. Why it does not is not said: whether a key is
+    unknown, revoked or expired is nobody's business who does not have it."""
+
+    code = "not_authenticated"
+    default_hint = "Send a valid key; `palaver keys create --name NAME` makes one."
+
+    def __init__(self, message: str = "the key is not valid", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+
+
+class PermissionRefused(PalaverError):
+    """The key is good and does not allow this."""
+
+    code = "permission_refused"
+
+    def __init__(self, permission: str) -> None:
+        super().__init__(
+            f"the key does not allow this: it lacks `{permission}`",
+            hint=f"Use a key that was made with --scope {permission}.",
+        )
+        self.permission = permission
+
+
+class QuotaExceeded(PalaverError):
+    """The key's own limit, not a provider's. `limit` names it: requests_per_minute,
+    tokens_per_minute, concurrent_turns or usd_per_day. Nothing was done."""
+
+    code = "quota_exceeded"
+    retryable = True
+    default_hint = "Wait a little, or have the key's limits raised."
+
+    def __init__(self, limit: str, *, allowed: float, retry_after_s: float) -> None:
+        super().__init__(f"the key's limit is reached: {limit} = {allowed:g}")
+        self.limit, self.allowed, self.retry_after_s = limit, allowed, retry_after_s
+
+    def info(self) -> ErrorInfo:
+        """This error as a value, with the time after which it is worth to try again."""
+        return ErrorInfo(
+            self.code, self.message, self.hint, self.retryable, retry_after_s=self.retry_after_s
+        )
 
 
 class ConfigurationError(PalaverError):
