@@ -3,8 +3,8 @@
 import asyncio
 import ipaddress
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -114,11 +114,32 @@ async def serve(server: Server, *, announce: Any = None) -> None:
     listener = _Listener(server, announce)
     await listener.serve()
     if not listener.started:
-        settings = server.settings
-        raise ConfigurationError(
-            f"cannot listen on {settings.host}:{settings.port}",
-            hint="Another program may use the port: choose one with --port.",
-        )
+        raise _cannot_listen(server)
+
+
+@asynccontextmanager
+async def listening(server: Server) -> AsyncIterator[str]:
+    """The same for a program that has its own loop and its own signals: it listens until the end
+    of the block, and ends then as after a signal. Yields the address, such as
+    `http://127.0.0.1:8642`. Raises ConfigurationError."""
+    address = asyncio.get_running_loop().create_future()
+    listener = _Listener(server, address.set_result, takes_signals=False)
+    running = asyncio.ensure_future(listener.serve())
+    try:
+        await asyncio.wait((running, address), return_when=asyncio.FIRST_COMPLETED)
+        if not address.done():
+            raise _cannot_listen(server)
+        yield address.result()
+    finally:
+        await listener.end()
+        await running
+
+
+def _cannot_listen(server: Server) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot listen on {server.settings.host}:{server.settings.port}",
+        hint="Another program may use the port: choose one with --port.",
+    )
 
 
 def configuration(server: Server) -> uvicorn.Config:
@@ -146,10 +167,15 @@ def configuration(server: Server) -> uvicorn.Config:
 
 
 class _Listener(uvicorn.Server):
-    def __init__(self, server: Server, announce: Any) -> None:
+    def __init__(self, server: Server, announce: Any, *, takes_signals: bool = True) -> None:
         super().__init__(configuration(server))
-        self._server, self._announce = server, announce
+        self._server, self._announce, self._takes_signals = server, announce, takes_signals
         self._ending: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        with super().capture_signals() if self._takes_signals else nullcontext():
+            yield
 
     async def startup(self, sockets: Any = None) -> None:
         try:
@@ -166,9 +192,10 @@ class _Listener(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         loop = asyncio.get_event_loop()
-        self._ending = loop.create_task(self._end())
+        self._ending = loop.create_task(self.end())
 
-    async def _end(self) -> None:
+    async def end(self) -> None:
+        """Drain, then stop listening."""
         log.get("server").info("draining")
         await self._server.drain()
         self.should_exit = True
