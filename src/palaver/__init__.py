@@ -165,6 +165,7 @@ if TYPE_CHECKING:
     from palaver.service.transfer import (
         ImportReport as ImportReport,
     )
+    from palaver.service.turn_status import TurnStatus as TurnStatus
     from palaver.settings import (
         BreakerSettings as BreakerSettings,
         BudgetSettings as BudgetSettings,
@@ -176,6 +177,7 @@ if TYPE_CHECKING:
     )
     from palaver.store.base import BlobStore as BlobStore, ConversationStore as ConversationStore
     from palaver.streams.bus import EventBus as EventBus
+    from palaver.streams.cursor import Batch as Batch, Cursor as Cursor
     from palaver.streams.manager import StreamManager as StreamManager
     from palaver.streams.session import (
         Numbered as Numbered,
@@ -233,6 +235,7 @@ _PLACES = {
     "palaver.service.prompts": ("EditPrompt", "WithdrawPrompt"),
     "palaver.service.redaction": ("RedactionReceipt",),
     "palaver.service.transfer": ("ImportReport",),
+    "palaver.service.turn_status": ("TurnStatus",),
     "palaver.settings": (
         "BreakerSettings",
         "BudgetSettings",
@@ -308,6 +311,7 @@ _PLACES = {
         "UsageReported",
     ),
     "palaver.streams.manager": ("StreamManager",),
+    "palaver.streams.cursor": ("Batch", "Cursor"),
     "palaver.streams.session": ("Numbered", "ResumeGap", "StreamSession"),
     "palaver.streams.bus": ("EventBus",),
     "palaver.store.base": ("BlobStore", "ConversationStore"),

@@ -35,7 +35,9 @@ from palaver.service.outbox import Outbox as AsyncOutbox, WaitingPrompts
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Reply
 from palaver.service.transfer import ExportFormat, ImportReport
+from palaver.service.turn_status import TurnStatus
 from palaver.store.base import BackupReport, Page, SearchHit
+from palaver.streams.cursor import After
 from palaver.streams.session import Numbered
 from palaver.tools.manager import ToolManager
 
@@ -169,7 +171,7 @@ class Conversation:
         work = self._wrapped.decide(call_id, approve=approve, note=note)
         return self._loop.run(work).turn
 
-    def follow(self, turn: str, *, after: int = 0) -> Iterator[Numbered]:
+    def follow(self, turn: str, *, after: After = 0) -> Iterator[Numbered]:
         """The numbered events of a turn behind `after`, to its end."""
         return self._loop.iterate(self._wrapped.follow(turn, after=after))
 
@@ -370,6 +372,14 @@ class ConversationManager:
     def read_blob(self, blob: str) -> bytes:
         """The bytes of a blob: an attachment, or a tool's full output."""
         return self._loop.run(self._wrapped.read_blob(blob))
+
+    def turn(self, turn: str) -> TurnStatus:
+        """Whether a turn is open, what it waits for, how it ended. Raises NotFound."""
+        return self._loop.run(self._wrapped.turn(turn))
+
+    def follow(self, turn: str, *, after: After = 0) -> Iterator[Numbered]:
+        """The numbered events of a turn behind `after`, to its end."""
+        return self._loop.iterate(self._wrapped.follow(turn, after=after))
 
     def outbox(self) -> tuple[WaitingPrompts, ...]:
         """What waits to be sent, in all conversations."""

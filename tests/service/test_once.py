@@ -28,7 +28,7 @@ from palaver.service.actions import SendMessage, StateAction
 from palaver.service.state import StateChange
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
-from palaver.streams.session import unpack
+from palaver.streams.cursor import unpack
 from palaver.testing import Call, Pause, Say, ScriptedModel, valid_history
 from tests.service.conftest import Opened
 from tests.service.test_crash import killed
@@ -200,7 +200,7 @@ async def test_a_full_disk_costs_no_text(then: str) -> None:
         assert (await conversation.say("go on")).text == "Next."
         assert conversation.messages[1].text.startswith("Half of it")
         rows = await store.read_run(palaver.Scope(), session.turn)
-        written = [event for _, events in unpack(rows, 0) for event in events]
+        written = [event for batch in unpack(rows, 0) for event in batch.events]
     assert written == seen
     assert sum(isinstance(event, TERMINAL) for event in written) == 1
 

@@ -10,6 +10,7 @@ import pytest
 import palaver
 from palaver import (
     InvalidInput,
+    NotFound,
     Scope,
     Settings,
     TextDelta,
@@ -18,11 +19,11 @@ from palaver import (
     Usage,
     tool,
 )
-from palaver.domain.errors import TurnTakenOver
+from palaver.domain.errors import InvalidRequest, TurnTakenOver
 from palaver.domain.events import AttemptMade
 from palaver.domain.messages import Flag
 from palaver.domain.stream import TERMINAL, TurnSuspended
-from palaver.domain.values import TurnOutcome
+from palaver.domain.values import SuspendReason, TurnOutcome
 from palaver.service.actions import RecordFacts
 from palaver.settings import StreamSettings
 from palaver.streams.session import Numbered, StreamSession
@@ -248,3 +249,44 @@ async def test_an_attempt_that_a_crash_cut_has_its_row(opened: Opened, tmp_path:
     assert made.usage.output > 0
     assert conversation.state.usage == made.usage
     assert conversation.messages[1].flags == (Flag.PARTIAL,)
+
+
+# Turns by their id
+
+
+async def test_a_turn_is_known_by_its_id(opened: Opened, tmp_path: Path) -> None:
+    """Whether it runs, what it waits for and how it ended; in every process, for its tenant."""
+    one, two = await two_managers(
+        opened,
+        tmp_path / "c.db",
+        ScriptedModel([Call("send", {"to": "bob"})]),
+        ScriptedModel(["Sent.", InvalidRequest("no")]),
+    )
+    mine = await one.create()
+    turn = (await mine.say("write")).turn
+    held = await two.turn(turn)
+    assert (held.open, held.held, held.epoch) == (True, SuspendReason.APPROVAL, 0)
+    assert [call.name for call in held.waiting] == ["send"]
+    theirs = await two.open(mine.id)
+    await theirs.resume({held.waiting[0].id: True})
+    for manager in (one, two):
+        ended = await manager.turn(turn)
+        assert (ended.open, ended.outcome, ended.epoch) == (False, TurnOutcome.COMPLETED, 1)
+        assert ended.conversation == mine.id
+        assert (await anext(manager.follow(turn, after=2))).number == 3
+        assert (await manager.session(turn)).turn == turn
+    with pytest.raises(InvalidRequest):
+        await theirs.say("and?")
+    opening = await two.store.read(Scope(), mine.id, kinds=["turn.opened"])
+    failed = await one.turn(getattr(opening[-1].event, "turn", ""))
+    assert failed.outcome is TurnOutcome.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "bad_request"
+    other = await opened(ScriptedModel(), path=tmp_path / "c.db", scope=Scope("other", "you"))
+    for unknown in (turn, "turn_none", "../x"):
+        with pytest.raises(NotFound):
+            await other.turn(unknown)
+        with pytest.raises(NotFound):
+            await other.session(unknown)
+        with pytest.raises(NotFound):
+            _ = [n async for n in other.follow(unknown)]

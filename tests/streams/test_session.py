@@ -4,9 +4,10 @@ import gc
 import pytest
 from hypothesis import given, strategies as st
 
-from palaver.domain.ids import ConversationId, TurnId
+from palaver.domain.ids import ConversationId, OwnerId, TurnId
 from palaver.domain.stream import StreamEvent, TextDelta, TurnCompleted, TurnInterrupted
-from palaver.store.base import RunRow
+from palaver.domain.values import Scope
+from palaver.store.base import RunRow, TurnRecord
 from palaver.streams.bus import EventBus, Gap, Published
 from palaver.streams.follow import StoredSession
 from palaver.streams.manager import StreamManager
@@ -24,6 +25,9 @@ class Disk:
 
     async def read(self, after: int) -> list[RunRow]:
         return [row for row in self.rows if row.last > after]
+
+    def record(self, *, is_open: bool = True, epoch: int = 0) -> TurnRecord:
+        return TurnRecord(TURN, CONVERSATION, OwnerId("o"), is_open, epoch, 0.0, Scope())
 
     def flush(self, session: StreamSession) -> None:
         rows = session.unwritten()
@@ -119,12 +123,12 @@ async def test_a_turn_of_another_process_is_followed_from_the_log() -> None:
     disk, clock = Disk(), ToldClock(auto=True)
     running = session_of(disk)
 
-    async def is_open() -> bool:
+    async def look() -> TurnRecord:
         running.publish([TurnCompleted(TURN) if running.last == 5 else TextDelta("x")])
         disk.flush(running)
-        return not running.is_ended
+        return disk.record(is_open=not running.is_ended)
 
-    stored = StoredSession(TURN, CONVERSATION, read_run=disk.read, is_open=is_open, clock=clock)
+    stored = StoredSession(TURN, CONVERSATION, read_run=disk.read, look=look, clock=clock)
     followed = [n.number async for n in stored.numbered(2)]
     assert followed == [3, 4, 5, 6]
 
@@ -206,7 +210,7 @@ async def test_a_reader_that_is_behind_is_woken_once() -> None:
     got: list[tuple[int, int]] = []
 
     async def read() -> None:
-        async for first, events in session.batches():
+        async for first, events, _ in session.batches():
             got.append((first, len(events)))
 
     reading = asyncio.ensure_future(read())

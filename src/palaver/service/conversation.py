@@ -46,6 +46,7 @@ from palaver.service.preferences import changed_preferences
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Collector, Reply
 from palaver.service.state import StateManager
+from palaver.streams.cursor import After
 from palaver.streams.session import Numbered, StreamSession
 from palaver.system import new_id
 
@@ -316,10 +317,12 @@ class Conversation(Compacting):
             session = await self.decide(call_id, approve=approve)
         return await self._collected(session, after, shape)
 
-    async def follow(self, turn: str, *, after: int = 0) -> AsyncIterator[Numbered]:
+    async def follow(self, turn: str, *, after: After = 0) -> AsyncIterator[Numbered]:
         """The numbered events of a turn behind `after`, wherever it runs or ran, to its end.
 
-        Raises NotFound, and ResumeGap when the events are no longer kept.
+        `after`: a number, or the `cursor` of the last event seen, which also tells what another
+        process has replaced since; see `StreamSession.batches`. Raises NotFound, InvalidInput, and
+        ResumeGap when the events are no longer kept.
         """
         async for numbered in self._sessions.follow(self.id, TurnId(turn), after):
             yield numbered

@@ -1,7 +1,7 @@
 """The door to conversations: create, open, list, search, delete."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -34,6 +34,7 @@ from palaver.service.preferences import changed_preferences, clean_metadata
 from palaver.service.sending import OutboxSender
 from palaver.service.state import StateManager, StateMiddleware, StateSubscriber
 from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
+from palaver.service.turn_status import TurnDirectory, TurnStatus
 from palaver.service.turns import TurnRunner
 from palaver.settings import Settings
 from palaver.store.base import (
@@ -45,7 +46,9 @@ from palaver.store.base import (
     SearchHit,
     TurnRecord,
 )
+from palaver.streams.cursor import After
 from palaver.streams.manager import StreamManager
+from palaver.streams.session import Numbered, StreamSession
 from palaver.system import new_id
 from palaver.tools.manager import ToolManager
 
@@ -126,6 +129,9 @@ class ConversationManager:
             runner=self._runner,
         )
         self._runner.answered, self._runner.waiting = self._sender.answered, self._sender.begin
+        self._turns = TurnDirectory(
+            store=store, scope=scope, sessions=self._runner.sessions, states=self._states
+        )
 
     @property
     def streams(self) -> StreamManager:
@@ -344,6 +350,24 @@ class ConversationManager:
             raise InvalidInput("these conversations are not in a file", hint="Export them.")
         blobs: Path | None = getattr(self._blobs, "folder", None)
         return await self._store.backup(Path(target), overwrite=overwrite, blobs=blobs)
+
+    # Turns by their id alone.
+
+    async def turn(self, turn: str) -> TurnStatus:
+        """Whether a turn is open, what it waits for, how it ended. Raises NotFound."""
+        return await self._turns.status(turn)
+
+    async def session(self, turn: str, *, after: After = 0) -> StreamSession:
+        """Where to read a turn behind `after`, wherever it runs or ran; what is read of it must be
+        asked for with the same `after`. Raises NotFound, InvalidInput."""
+        return await self._turns.session(turn, after)
+
+    async def follow(self, turn: str, *, after: After = 0) -> AsyncIterator[Numbered]:
+        """See `Conversation.follow`."""
+        async for numbered in self._turns.follow(turn, after):
+            yield numbered
+
+    # Beginning and ending.
 
     async def recover(self) -> int:
         """Decide about open turns whose process died: `turn.on_restart` says whether they are ended

@@ -16,6 +16,7 @@ from palaver.domain.errors import NotFound
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.values import Scope
 from palaver.store.base import ConversationStore, RunRow, TurnRecord
+from palaver.streams.cursor import After, Cursor
 from palaver.streams.follow import StoredSession
 from palaver.streams.manager import StreamManager
 from palaver.streams.session import Numbered, StreamSession
@@ -129,21 +130,28 @@ class TurnSessions:
 
     # To read from.
 
-    async def reading(self, conversation: ConversationId, turn: TurnId) -> StreamSession:
-        """A session to read a turn from, wherever it runs or ran. Raises NotFound."""
+    async def reading(
+        self, conversation: ConversationId | None, turn: TurnId, after: After = 0
+    ) -> StreamSession:
+        """A session to read a turn from behind `after`, wherever it runs or ran; `conversation`:
+        it must be one of this one. Raises NotFound, InvalidInput."""
+        at = Cursor.of(after)
         await self.begun(turn)
         found = await self._here(turn)
-        if found is None:
-            found = self._stored(await self._store.turn(self._scope, turn))
-        if found.conversation != conversation:
+        if found is None or (at.epoch or 0) > found.epoch:
+            # What is here may not know yet that another process has taken the turn.
+            record = await self._store.turn(self._scope, turn)
+            if found is None or record.epoch > found.epoch:
+                found = self._stored(record)
+        if conversation not in (None, found.conversation):
             raise NotFound(f"no turn {turn!r} in this conversation")
         return found
 
     async def follow(
-        self, conversation: ConversationId, turn: TurnId, after: int
+        self, conversation: ConversationId | None, turn: TurnId, after: After
     ) -> AsyncIterator[Numbered]:
         """Every event of a turn behind `after`, wherever it runs."""
-        session = await self.reading(conversation, turn)
+        session = await self.reading(conversation, turn, after)
         async for numbered in session.numbered(after):
             yield numbered
 
@@ -164,7 +172,7 @@ class TurnSessions:
             record.id,
             record.conversation,
             read_run=partial(self._read_run, record.id),
-            is_open=partial(self._is_open, record.id),
+            look=partial(self._store.turn, self._scope, record.id),
             clock=self._clock,
             epoch=record.epoch,
         )
@@ -176,6 +184,3 @@ class TurnSessions:
 
     async def _read_run(self, turn: TurnId, after: int) -> list[RunRow]:
         return await self._store.read_run(self._scope, turn, after=after)
-
-    async def _is_open(self, turn: TurnId) -> bool:
-        return (await self._store.turn(self._scope, turn)).open

@@ -6,7 +6,7 @@ import msgspec
 
 from palaver.domain.stream import AttemptStarted, MessageCompleted, RetryScheduled, TextDelta
 from palaver.store.base import RunRow
-from palaver.streams.session import unpack
+from palaver.streams.cursor import unpack
 
 
 class Unfinished(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ def unfinished_attempt(rows: Sequence[RunRow]) -> Unfinished | None:
     """
     text: list[str] = []
     under_way: AttemptStarted | None = None
-    for _, events in unpack(rows, 0):
+    for _, events, _ in unpack(rows, 0):
         for event in events:
             match event:
                 case AttemptStarted(continues=continues):

@@ -20,6 +20,7 @@ from palaver.domain.errors import NotFound
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.stream import TERMINAL, StreamEvent, TurnSuspended
 from palaver.store.base import RunRow
+from palaver.streams.cursor import After, Batch, Cursor, standing, unpack
 
 ReadRun: TypeAlias = Callable[[int], Awaitable[Sequence[RunRow]]]
 """Rows of the turn's durable run log behind a number."""
@@ -44,7 +45,7 @@ class Numbered(msgspec.Struct, frozen=True):
 
 
 class ResumeGap(NotFound):
-    """Events behind this cursor were pruned; read the conversation's state instead."""
+    """Events behind this cursor are not to be had; read the conversation's state instead."""
 
     code = "resume_gap"
 
@@ -70,6 +71,7 @@ class StreamSession:
         """What ended the turn, as it was raised, when it failed in this process."""
         self.cancel_requested = False
         self._events: list[StreamEvent] = []
+        self._start = start  # behind it everything is of this session's epoch
         self._before = start  # number of the event before `_events[0]`
         self._written = start  # number of the last event that is in the durable run log
         self._memory_events = memory_events
@@ -180,28 +182,39 @@ class StreamSession:
 
     # Reading.
 
-    async def batches(self, after: int = 0) -> AsyncIterator[tuple[int, Sequence[StreamEvent]]]:
-        """`(number of the first, events)` behind `after`, as they come, until the terminal event.
+    async def batches(self, after: After = 0) -> AsyncIterator[Batch]:
+        """What lies behind `after`, as it comes, until the terminal event.
 
-        Raises ResumeGap when events behind `after` are gone.
+        A number alone is one of this session. Where the epoch of a cursor says that its reader saw
+        events that another process has replaced since, reading begins with what replaced them: such
+        events have numbers that the reader knows, and a higher epoch. A cursor beyond the newest
+        event waits for what follows it. Raises ResumeGap when events behind `after` are gone, when
+        the turn ended before `after`, and for an epoch that the turn has not reached; InvalidInput.
         """
-        cursor = after
+        at = Cursor.of(after)
+        if self._successor is None:
+            at = Cursor(await self._standing(at), self.epoch)
+        elif at.epoch is None:
+            at = Cursor(at.number, self.epoch)
+        cursor = at.number
         while True:
             if self._successor is not None:
-                async for first, events in self._successor.batches(min(cursor, self._written)):
-                    yield first, events
+                async for batch in self._successor.batches(Cursor(cursor, at.epoch)):
+                    yield batch
                 return
             if cursor < self._before:
-                for first, events in await self._from_disk(cursor):
-                    cursor = first + len(events) - 1
-                    yield first, events
+                for batch in await self._from_disk(cursor):
+                    cursor = batch.last
+                    yield batch
                 continue
             if cursor < self.last:
                 events = self._events[cursor - self._before :]
                 first, cursor = cursor + 1, cursor + len(events)
-                yield first, events
+                yield Batch(first, events, self.epoch)
                 continue
             if self._ended:
+                if cursor > self.last:
+                    raise self._gap(cursor)
                 return
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -209,6 +222,19 @@ class StreamSession:
                 await self._look_elsewhere(waiter, self._elsewhere)
             else:
                 await waiter
+
+    async def _standing(self, at: Cursor) -> int:
+        """The last event that stands of what its reader has seen."""
+        if at.epoch is None or at.epoch == self.epoch:
+            return at.number
+        if at.epoch > self.epoch:
+            raise unknown_epoch(self.turn, at)
+        if not self._start:  # nothing of older epochs was durable
+            return 0
+        rows = await self._read_run(0) if self._read_run is not None else ()
+        if not rows:
+            raise self._gap(at.number)
+        return standing(rows, at.number, at.epoch, begun=self._start)
 
     async def _look_elsewhere(self, news: asyncio.Future[None], elsewhere: "Elsewhere") -> None:
         """While the turn is held any process may decide it, so news may come from there, too."""
@@ -221,18 +247,18 @@ class StreamSession:
             found.cancel()
             await asyncio.wait((found,))
 
-    async def numbered(self, after: int = 0) -> AsyncIterator[Numbered]:
+    async def numbered(self, after: After = 0) -> AsyncIterator[Numbered]:
         """Every event behind `after` once, in order, with its number, to the terminal event."""
-        async for first, events in self.batches(after):
+        async for first, events, epoch in self.batches(after):
             for number, event in enumerate(events, first):
-                yield Numbered(number, event, (self._successor or self).epoch)
+                yield Numbered(number, event, epoch)
 
     async def events(
-        self, after: int = 0, *, until_suspended: bool = False
+        self, after: After = 0, *, until_suspended: bool = False
     ) -> AsyncIterator[StreamEvent]:
         """The same without numbers; `until_suspended` also ends behind a TurnSuspended that is the
         newest event: a reader who comes when the turn went on gets the rest, too."""
-        async for first, events in self.batches(after):
+        async for first, events, _ in self.batches(after):
             for number, event in enumerate(events, first):
                 ends = until_suspended and isinstance(event, TurnSuspended) and number == self.last
                 yield event
@@ -244,31 +270,29 @@ class StreamSession:
         async for _ in self.batches(self.last):
             pass
 
-    async def _from_disk(self, after: int) -> list[tuple[int, Sequence[StreamEvent]]]:
+    async def _from_disk(self, after: int) -> list[Batch]:
         rows = await self._read_run(after) if self._read_run is not None else ()
         found = unpack(rows, after)
-        if not found or found[0][0] != after + 1:
-            raise ResumeGap(
-                f"the events behind {after} of turn {self.turn} are no longer kept",
-                hint="Read the conversation's messages, then follow from the newest event.",
-            )
+        if not found or found[0].first != after + 1:
+            raise self._gap(after)
         return found
+
+    def _gap(self, cursor: int) -> ResumeGap:
+        return ResumeGap(
+            f"no events behind {cursor} of turn {self.turn} are kept",
+            hint="Read the conversation's messages, then follow from the newest event.",
+        )
+
+
+def unknown_epoch(turn: TurnId, at: Cursor) -> ResumeGap:
+    """What a reader is told that saw an epoch of which the store knows nothing: it was restored
+    from a copy, perhaps."""
+    return ResumeGap(
+        f"turn {turn} has not come to {at}",
+        hint="Read the conversation's messages, then follow from the newest event.",
+    )
 
 
 Elsewhere: TypeAlias = Callable[[int], Awaitable[StreamSession | None]]
 """Waits a little; then the session of whoever holds the turn under a later epoch than the given
 one, or None."""
-
-
-_rows_decoder = msgspec.json.Decoder(list[StreamEvent])
-
-
-def unpack(rows: Sequence[RunRow], after: int) -> list[tuple[int, Sequence[StreamEvent]]]:
-    """The events behind `after` in rows of a run log, without the ones that a takeover replaced."""
-    found: list[tuple[int, Sequence[StreamEvent]]] = []
-    for row in rows:
-        events = _rows_decoder.decode(row.body)
-        skip = max(0, after + 1 - row.first)
-        if skip < len(events):
-            found.append((row.first + skip, events[skip:]))
-    return found
