@@ -15,6 +15,7 @@ from palaver.cli import (
     branch_commands,
     care_commands,
     exits,
+    keys_commands,
     outbox_commands,
     serve_commands,
     shell_commands,
@@ -278,7 +279,8 @@ for each in (
     *outbox_commands.COMMANDS,
 ):
     cli.add_command(each)
-cli.add_command(serve_commands.serve)
+for each in (serve_commands.serve, *keys_commands.COMMANDS):
+    cli.add_command(each)
 
 
 @cli.command()

@@ -40,6 +40,9 @@ def _lines(cli: click.Group) -> Iterator[str]:
     for name, command in cli.commands.items():
         if not command.hidden:
             yield from _command(name, command)
+        if isinstance(command, click.Group):
+            for inner, each in command.commands.items():
+                yield from _command(f"{name} {inner}", each)
     yield ".SH ENVIRONMENT"
     for variable, what in ENVIRONMENT:
         yield from (".TP", f".B {_text(variable)}", _text(what))

@@ -138,13 +138,16 @@ class Authenticator:
         self, store: AccessStore, *, clock: Clock, settings: AccessSettings | None = None
     ) -> None:
         settings = settings or AccessSettings()
+        self._store, self._is_needed = store, False
         self.keys = KeyRing(store, clock=clock, remember_s=settings.remember_s)
         self._tokens = None if settings.jwt is None else _verifier(settings.jwt, clock)
 
-    @property
-    def takes_tokens(self) -> bool:
-        """Whether somebody can come in without a key of ours."""
-        return self._tokens is not None
+    async def is_needed(self) -> bool:
+        """Whether callers need a key or a token: as soon as there ever was a key. Where all of
+        them are revoked nobody comes in, instead of everybody."""
+        if not self._is_needed:
+            self._is_needed = self._tokens is not None or bool(await self._store.keys())
+        return self._is_needed
 
     async def authenticate(self, token: str) -> Principal:
         """Who sends this token. Raises NotAuthenticated, always with the same words."""

@@ -15,6 +15,7 @@ from datetime import date
 from typing import Protocol, runtime_checkable
 
 import msgspec
+from msgspec.structs import replace
 
 from palaver.domain.access import KeyLimits, Permission
 from palaver.domain.errors import InvalidInput
@@ -159,6 +160,13 @@ class KeepsAccess(Protocol):
     def access(self) -> AccessStore:
         """Keys, spend and the audit log, open as long as the store is."""
         ...
+
+
+def as_made(key: ApiKey, *, now: float) -> ApiKey:
+    """A key as every store keeps it: unused, with times in whole milliseconds."""
+    expires = None if key.expires_at is None else round(key.expires_at * 1000) / 1000
+    made = round(now * 1000) / 1000
+    return replace(key, created_at=made, expires_at=expires, revoked_at=None, last_used_at=None)
 
 
 def check_key(key: ApiKey, digest: bytes) -> None:

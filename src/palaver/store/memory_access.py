@@ -14,6 +14,7 @@ from palaver.store.access import (
     ApiKey,
     AuditEntry,
     UsageRow,
+    as_made,
     check_key,
     check_spent,
     check_text,
@@ -37,7 +38,7 @@ class MemoryAccess:
         check_key(key, digest)
         if key.id in self._keys:
             raise Conflict(f"key {key.id!r} exists already")
-        made = replace(key, created_at=self._clock.now(), revoked_at=None, last_used_at=None)
+        made = as_made(key, now=self._clock.now())
         self._keys[key.id] = (made, digest)
         return made
 

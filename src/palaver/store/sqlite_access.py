@@ -23,6 +23,7 @@ from palaver.store.access import (
     ApiKey,
     AuditEntry,
     UsageRow,
+    as_made,
     check_key,
     check_spent,
     check_text,
@@ -61,8 +62,7 @@ class SqliteAccess:
     async def add_key(self, key: ApiKey, digest: bytes) -> ApiKey:
         """See `AccessStore.add_key`."""
         check_key(key, digest)
-        now_ms = self._now_ms()
-        made = replace(key, created_at=now_ms / 1000, revoked_at=None, last_used_at=None)
+        made = as_made(key, now=self._clock.now())
         await self._write(lambda c: _add_key(c, made, digest))
         return made
 
