@@ -158,8 +158,8 @@ async def test_held_turns_do_not_fill_memory(opened: Opened) -> None:
 async def test_a_turn_that_is_cancelled_elsewhere_ends_once(
     opened: Opened, tmp_path: Path, is_silent: bool
 ) -> None:
-    """Its reader sees it cancelled, its caller gets a reply; the model is stopped, also when it
-    says nothing."""
+    """Its reader sees it cancelled, and the bus hears it; the model is stopped, also when it says
+    nothing."""
     gate = asyncio.Event()
     speaking: list[Any] = [Say("More. "), Pause(0.01)] * 200
     lines: list[Any] = [Pause(until=gate)] if is_silent else speaking
@@ -175,6 +175,7 @@ async def test_a_turn_that_is_cancelled_elsewhere_ends_once(
     mine = await one.create()
     session = await mine.start("go")
     reading = asyncio.create_task(read(session))
+    heard = one.streams.bus.subscribe()
     await first_text(session)
     while not await two.store.read_run(Scope(), session.turn):  # noqa: ASYNC110 - a file
         await asyncio.sleep(0.01)
@@ -187,6 +188,9 @@ async def test_a_turn_that_is_cancelled_elsewhere_ends_once(
         await one.streams.settled(session.turn)
     assert (await mine.say("and?")).text == "Next."
     assert [m.text[:5] for m in mine.messages] == ["go", "Half.", "and?", "Next."]
+    async with asyncio.timeout(60):
+        ends = (i async for i in heard if isinstance(i.event, TERMINAL) and i.epoch)
+        assert (await anext(ends)).event == TurnCancelled(session.turn)
     assert valid_history(list(mine.messages)) == []
 
 

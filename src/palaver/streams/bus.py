@@ -22,6 +22,8 @@ class Published(msgspec.Struct, frozen=True):
     turn: TurnId
     number: int
     event: StreamEvent
+    epoch: int = 0
+    """Higher than before: what was published of the turn from this number on is replaced."""
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -85,6 +87,11 @@ class EventBus:
         self._subscriptions.append(subscription)
         return subscription
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody subscribes."""
+        return bool(self._subscriptions)
+
     def forget(self, subscription: Subscription) -> None:
         """Stop handing events to `subscription`."""
         if subscription in self._subscriptions:
@@ -96,9 +103,10 @@ class EventBus:
         turn: TurnId,
         first: int,
         events: Sequence[StreamEvent],
+        epoch: int = 0,
     ) -> None:
-        """Hand on `events`, numbered from `first`."""
+        """Hand on `events`, numbered from `first`, shown under `epoch`."""
         for subscription in self._subscriptions:
             if subscription.conversation in (None, conversation):
                 for number, event in enumerate(events, first):
-                    subscription.offer(Published(conversation, turn, number, event))
+                    subscription.offer(Published(conversation, turn, number, event, epoch))

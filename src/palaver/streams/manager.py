@@ -9,6 +9,7 @@ it: a turn that waits for a person may wait for ever, and everything of it is du
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ from palaver import log
 from palaver.domain.clock import Clock
 from palaver.domain.errors import PalaverError
 from palaver.domain.ids import TurnId
-from palaver.domain.stream import TurnFailed, TurnInterrupted
+from palaver.domain.stream import TurnFailed, TurnInterrupted, TurnSuspended
 from palaver.domain.values import ErrorInfo
 from palaver.streams.bus import EventBus
 from palaver.streams.session import StreamSession
@@ -53,6 +54,8 @@ class StreamManager:
         self._ended: OrderedDict[TurnId, _Ended] = OrderedDict()
         self._ended_weight = 0
         self._tasks: dict[TurnId, asyncio.Task[None]] = {}
+        self._heard: dict[TurnId, asyncio.Task[None]] = {}
+        """Turns that ran here and run elsewhere now, and are told to the bus."""
         self._leaves = False
 
     def start(self, session: StreamSession, drive: Drive) -> None:
@@ -72,7 +75,10 @@ class StreamManager:
             return found
         self._held[session.turn] = session
         # Nothing here may hold the session, or a held one would never go.
-        session.follow(partial(self.bus.publish, session.conversation, session.turn))
+        publish = partial(self.bus.publish, session.conversation, session.turn, epoch=session.epoch)
+        session.follow(publish)
+        if (elsewhere := self._heard.pop(session.turn, None)) is not None:
+            elsewhere.cancel()  # it is heard from here again
         return session
 
     def find(self, turn: TurnId) -> StreamSession | None:
@@ -126,6 +132,11 @@ class StreamManager:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        heard = list(self._heard.values())
+        for task in heard:
+            task.cancel()
+        if heard:
+            await asyncio.wait(heard)
 
     async def _run(self, session: StreamSession, drive: Drive) -> None:
         try:
@@ -152,6 +163,28 @@ class StreamManager:
         else:  # held, or another process's by now
             session.release()
             self._sessions.pop(session.turn, None)
+            self._hear_out(session)
+
+    def _hear_out(self, session: StreamSession) -> None:
+        """Let the bus hear how a turn ends, or that it is held, that another process has taken."""
+        rest = session.rest() if self.bus.is_heard and not self._leaves else None
+        if rest is None:
+            return
+
+        async def hear() -> None:
+            with suppress(PalaverError):
+                async for batch in rest:
+                    self.bus.publish(session.conversation, session.turn, *batch)
+                    if isinstance(batch.events[-1], TurnSuspended):
+                        return
+
+        task = asyncio.create_task(hear(), name=f"hear turn {session.turn}")
+        self._heard[session.turn] = task
+        task.add_done_callback(partial(self._heard_out, session.turn))
+
+    def _heard_out(self, turn: TurnId, task: asyncio.Task[None]) -> None:
+        if self._heard.get(turn) is task:
+            del self._heard[turn]
 
     def _forget_old(self) -> None:
         before = self._clock.monotonic() - self._keep_s

@@ -135,6 +135,12 @@ class StreamSession:
             self._followers.clear()
             self._wake()
 
+    def rest(self) -> AsyncIterator[Batch] | None:
+        """What follows elsewhere of a turn that was handed over; None for one that was not."""
+        if self._successor is None:
+            return None
+        return self._successor.batches(Cursor(self._before + len(self._events), self.epoch))
+
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
