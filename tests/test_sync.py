@@ -109,7 +109,7 @@ def test_marks_and_time_travel() -> None:
 
 def test_methods_are_the_async_ones() -> None:
     """What a conversation and a manager can do, they can do without `async`; the rest is named."""
-    hooks = {"start", "states"}
+    hooks = {"start", "states", "collect"}
     assert _public(palaver.Conversation) - _public(sync.Conversation) <= hooks
     hooks = {"aclose", "use", "subscribe", "store", "streams", "recover", "purge", "collect_blobs"}
     hooks |= {"keep_sending", "session"}

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         UsageReported as UsageReported,
     )
     from palaver.domain.values import (
+        ClientTool as ClientTool,
         Effect as Effect,
         GenerationSettings as GenerationSettings,
         OutputSchema as OutputSchema,
@@ -275,6 +276,7 @@ _PLACES = {
         "Unknown",
     ),
     "palaver.domain.values": (
+        "ClientTool",
         "Effect",
         "GenerationSettings",
         "OutputSchema",

@@ -19,11 +19,11 @@ from palaver import system, wiring
 from palaver.domain.compaction import Compaction
 from palaver.domain.errors import StoreError
 from palaver.domain.ids import TurnId
-from palaver.domain.messages import File, Image, Message
+from palaver.domain.messages import File, Image, Message, ToolResult
 from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
-from palaver.domain.values import SessionMetadata, UserPreferences
+from palaver.domain.values import ClientTool, SessionMetadata, UserPreferences
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.branching import Branch, StateDiff
 from palaver.service.compacting import CompactionReport, ContextReport
@@ -129,6 +129,8 @@ class Conversation:
         idempotency_key: str | None = None,
         output: Any = None,
         on_unreachable: OnUnreachable | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
     ) -> Iterator[StreamEvent]:
         """Say something and follow the answer, event by event."""
         return self._loop.iterate(
@@ -138,6 +140,8 @@ class Conversation:
                 idempotency_key=idempotency_key,
                 output=output,
                 on_unreachable=on_unreachable,
+                client_tools=client_tools,
+                own_tools=own_tools,
             )
         )
 
@@ -149,6 +153,8 @@ class Conversation:
         idempotency_key: str | None = None,
         output: Any = None,
         on_unreachable: OnUnreachable | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
     ) -> Reply:
         """Say something and return the whole answer. Raises what ended a failed turn."""
         return self._loop.run(
@@ -158,6 +164,8 @@ class Conversation:
                 idempotency_key=idempotency_key,
                 output=output,
                 on_unreachable=on_unreachable,
+                client_tools=client_tools,
+                own_tools=own_tools,
             )
         )
 
@@ -227,13 +235,53 @@ class Conversation:
         """Take the last undo back."""
         self._loop.run(self._wrapped.redo())
 
-    def edit(self, message: str, said: MessageInput, *, output: Any = None) -> TurnId:
+    def edit(
+        self,
+        message: str,
+        said: MessageInput,
+        *,
+        output: Any = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
+    ) -> TurnId:
         """Say something else in place of an earlier user message; `follow` shows the answer."""
-        return self._loop.run(self._wrapped.edit(message, said, output=output)).turn
+        work = self._wrapped.edit(
+            message, said, output=output, client_tools=client_tools, own_tools=own_tools
+        )
+        return self._loop.run(work).turn
 
-    def regenerate(self, message: str | None = None, *, output: Any = None) -> TurnId:
+    def regenerate(
+        self,
+        message: str | None = None,
+        *,
+        output: Any = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
+    ) -> TurnId:
         """Answer a user message again (None: the last one); `follow` shows the answer."""
-        return self._loop.run(self._wrapped.regenerate(message, output=output)).turn
+        work = self._wrapped.regenerate(
+            message, output=output, client_tools=client_tools, own_tools=own_tools
+        )
+        return self._loop.run(work).turn
+
+    def go_on(
+        self,
+        *,
+        output: Any = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
+    ) -> TurnId:
+        """Let the model answer the history as it is; `follow` shows the answer."""
+        work = self._wrapped.go_on(output=output, client_tools=client_tools, own_tools=own_tools)
+        return self._loop.run(work).turn
+
+    def provide(self, results: Sequence[ToolResult]) -> TurnId:
+        """Give results of calls that wait for the client; `follow` shows how the turn goes on."""
+        return self._loop.run(self._wrapped.provide(results)).turn
+
+    def resume_with(self, results: Sequence[ToolResult], *, output: Any = None) -> Reply:
+        """Give the results and return the rest of the answer."""
+        return self._loop.run(self._wrapped.resume_with(results, output=output))
 
     def switch(self, message: str) -> None:
         """Go on with the branch that `message` lies on, at its end."""

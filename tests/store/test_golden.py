@@ -13,6 +13,7 @@ from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.messages import Flag, Role
 from palaver.domain.reducer import fold
 from palaver.domain.state import ConversationState, Origin
+from palaver.domain.values import SuspendReason
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.jsonl"))
 
@@ -93,3 +94,15 @@ def test_third_golden_log_folds() -> None:
     assert state.ineffective == 0
     assert state.usage.total == 773
     assert state.content_hash == "ff31d10c84a687e6a07c101c5a88cdee"
+
+
+def test_fifth_golden_log_folds() -> None:
+    """A turn that waits for its client's tools is what it was, with all that was given."""
+    state = folded("v5.jsonl")
+    assert state.turn is not None
+    assert [t.name for t in state.turn.tools] == ["read_file", "list_files"]
+    assert not state.turn.own_tools
+    assert (state.turn.held, state.turn.waiting) == (SuspendReason.CLIENT_TOOL_RESULT, ("c1",))
+    assert [(r.text, r.by_client) for r in state.messages[-1].tool_results] == [("a b", True)]
+    assert [t.name for t in state.outbox[0].tools] == ["list_files"]
+    assert state.content_hash == "f1818808644560eba385062df6924adb"

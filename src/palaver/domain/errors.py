@@ -8,6 +8,7 @@
     │   ├── ConversationBusy            a turn is running
     │   ├── TurnTakenOver               another process ended or continues the turn
     │   ├── IdempotencyMismatch         the key was used for another message
+    │   ├── AlreadyAnswered             the call has another result
     │   └── ActionBlocked               a middleware said no
     ├── InvalidTransition               a fact that cannot follow the ones before it
     ├── ReadOnlyConversation            written by a newer Palaver
@@ -127,6 +128,13 @@ class IdempotencyMismatch(Conflict):
 
     code = "idempotency_mismatch"
     default_hint = "Use a new key for a new message."
+
+
+class AlreadyAnswered(Conflict):
+    """The call has a result, and it is another one."""
+
+    code = "already_answered"
+    default_hint = "A call is answered once; the conversation holds the result that counts."
 
 
 class ActionBlocked(Conflict):

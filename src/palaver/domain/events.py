@@ -15,6 +15,7 @@ from palaver.domain.ids import CallId, CompactionId, ConversationId, MessageId, 
 from palaver.domain.messages import Block, Message, StopReason, ToolResult
 from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.values import (
+    ClientTool,
     Effect,
     ErrorInfo,
     OutputSchema,
@@ -55,6 +56,10 @@ class TurnOpened(_Event, frozen=True, tag="turn.opened"):
     turn: TurnId
     output: OutputSchema | None = None
     """The shape that was asked for; it holds for the whole turn, suspensions included."""
+    tools: tuple[ClientTool, ...] = ()
+    """Tools that the client runs. One of them hides the tool of ours with its name."""
+    own_tools: bool = True
+    """False: of our own tools the model gets only those that read what a compaction left out."""
 
 
 class MessageAdded(_Event, frozen=True, tag="message.added"):

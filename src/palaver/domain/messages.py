@@ -138,6 +138,8 @@ class ToolResult(_Block, frozen=True, tag="tool_result"):
     full: BlobId | None = None
     unknown: bool = False
     """The tool had an effect under way when the process died: it may or may not have happened."""
+    by_client: bool = False
+    """The client ran the tool: the call and this are part of the history that it knows."""
 
     @property
     def text(self) -> str:

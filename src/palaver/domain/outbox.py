@@ -5,7 +5,7 @@ import msgspec
 
 from palaver.domain.ids import MessageId, TurnId
 from palaver.domain.messages import Message
-from palaver.domain.values import OutputSchema
+from palaver.domain.values import ClientTool, OutputSchema
 
 REMEMBERED = 16
 """Newest turns of which it is remembered that their question was sent again."""
@@ -23,6 +23,9 @@ class QueuedPrompt(msgspec.Struct, frozen=True, omit_defaults=True):
     """The turn that was opened for it and reached nobody; None: none was opened."""
     reason: str = ""
     """Code of the error that kept it."""
+    tools: tuple[ClientTool, ...] = ()
+    """Tools that its client runs."""
+    own_tools: bool = True
 
     @property
     def id(self) -> MessageId:

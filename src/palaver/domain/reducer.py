@@ -52,7 +52,7 @@ from palaver.domain.state import (
     first_result,
     with_result,
 )
-from palaver.domain.values import Usage
+from palaver.domain.values import SuspendReason, Usage
 
 
 def fold(state: ConversationState, records: Iterable[Recorded]) -> ConversationState:
@@ -78,10 +78,8 @@ def apply(state: ConversationState, event: Event | UnknownEvent) -> Conversation
             return replace(state, preferences=preferences)
         case MetadataChanged(metadata=metadata):
             return replace(state, metadata=metadata)
-        case TurnOpened(turn=turn, output=output):
-            if state.turn is not None:
-                raise InvalidTransition(f"turn {state.turn.id} is still open")
-            return replace(state, turn=OpenTurn(turn, output=output))
+        case TurnOpened():
+            return _open_turn(state, event)
         case MessageAdded():
             return _add_message(state, event)
         case ToolClaimed(turn=turn, call_id=call_id):
@@ -191,6 +189,13 @@ def _move(state: ConversationState, event: HeadMoved) -> ConversationState:
     return state
 
 
+def _open_turn(state: ConversationState, event: TurnOpened) -> ConversationState:
+    if state.turn is not None:
+        raise InvalidTransition(f"turn {state.turn.id} is still open")
+    opened = OpenTurn(event.turn, output=event.output, tools=event.tools, own_tools=event.own_tools)
+    return replace(state, turn=opened)
+
+
 def _open(state: ConversationState, turn: TurnId) -> OpenTurn:
     if state.turn is None or state.turn.id != turn:
         raise InvalidTransition(f"turn {turn} is not open")
@@ -237,7 +242,7 @@ def _with_result(state: ConversationState, result: ToolResult) -> ConversationSt
 
 def _decide(state: ConversationState, event: CallDecided) -> ConversationState:
     opened = _open(state, event.turn)
-    if event.call_id not in opened.waiting:
+    if event.call_id not in opened.waiting or opened.held is SuspendReason.CLIENT_TOOL_RESULT:
         raise InvalidTransition(f"call {event.call_id} does not wait for a decision")
     waiting = tuple(c for c in opened.waiting if c != event.call_id)
     turn = replace(opened, waiting=waiting, held=opened.held if waiting else None)

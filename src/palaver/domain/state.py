@@ -11,6 +11,7 @@ from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, Role, ToolCall, ToolResult
 from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.values import (
+    ClientTool,
     OutputSchema,
     SessionMetadata,
     SuspendReason,
@@ -46,6 +47,14 @@ class OpenTurn(msgspec.Struct, frozen=True, omit_defaults=True):
     """The same usage by the model that was asked, in the order in which they were."""
     output: OutputSchema | None = None
     """The shape that its answer is to have."""
+    tools: tuple[ClientTool, ...] = ()
+    """Tools that its client runs."""
+    own_tools: bool = True
+    """Whether the model gets all of our own tools."""
+
+    def is_clients(self, name: str) -> bool:
+        """Whether the client runs the tool of this name."""
+        return any(tool.name == name for tool in self.tools)
 
 
 class Anchor(msgspec.Struct, frozen=True):

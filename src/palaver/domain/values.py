@@ -91,6 +91,17 @@ class OutputSchema(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
 
 
+class ClientTool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tool that the client of a turn runs itself. Palaver shows it to the model, passes the
+    model's calls on as they were made, and waits for the client's results."""
+
+    name: str
+    """1 to 64 letters, digits, `_` and `-`."""
+    description: str = ""
+    parameters_schema: dict[str, Any] = {}
+    """JSON Schema of an object; empty: it takes no arguments."""
+
+
 class Effect(StrEnum):
     """What running a tool does to the world; unknown counts as `EFFECT`."""
 

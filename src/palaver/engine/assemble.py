@@ -1,9 +1,11 @@
 """From a conversation's state to the request that a model gets."""
 
+from typing import TypeAlias
+
 from palaver.domain.messages import Message, Reasoning, Role, Unknown
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import HistoryAdapted
-from palaver.domain.values import GenerationSettings, OutputSchema
+from palaver.domain.values import ClientTool, GenerationSettings, OutputSchema
 from palaver.providers.base import BlobReader, ModelRequest, ToolSpec
 from palaver.tools.definition import ToolDefinition
 from palaver.tools.manager import ToolManager
@@ -42,16 +44,30 @@ def _provider(model: str) -> str:
     return model.removeprefix("langchain:").partition(":")[0]
 
 
-def offered_tools(state: ConversationState, tools: ToolManager) -> tuple[ToolDefinition, ...]:
-    """The tools of the next request. What only a compacted conversation needs comes last and stays
-    as long as its window does, so that it breaks no more of a provider's cache than that did."""
-    is_compacted = state.compaction is not None
-    return tuple(d for d in tools.specs() if is_compacted or not d.only_compacted)
+Offered: TypeAlias = ToolDefinition | ClientTool
 
 
-def tool_specs(definitions: tuple[ToolDefinition, ...]) -> tuple[ToolSpec, ...]:
+def offered_tools(state: ConversationState, tools: ToolManager) -> tuple[Offered, ...]:
+    """The tools of the next request: ours, as far as the turn has them, then its client's. What
+    only a compacted conversation needs comes last and stays as long as its window does, so that it
+    breaks no more of a provider's cache than that did."""
+    opened = state.turn
+    own: list[Offered] = []
+    late: list[Offered] = []
+    for definition in tools.specs():
+        if opened is not None and opened.is_clients(definition.name):
+            continue
+        if definition.only_compacted:
+            late.append(definition)
+        elif opened is None or opened.own_tools:
+            own.append(definition)
+    clients = () if opened is None else opened.tools
+    return (*own, *clients, *(late if state.compaction is not None else ()))
+
+
+def tool_specs(offered: tuple[Offered, ...]) -> tuple[ToolSpec, ...]:
     """Tools as a model sees them."""
-    return tuple(ToolSpec(d.name, d.description, d.parameters_schema) for d in definitions)
+    return tuple(ToolSpec(d.name, d.description, d.parameters_schema) for d in offered)
 
 
 def build_request(

@@ -18,7 +18,7 @@ from palaver.domain.values import Effect
 from palaver.engine.closing import UNKNOWN_OUTCOME, synthetic_result
 from palaver.engine.inbox import Progressed, ToolDone
 from palaver.engine.ports import TurnPorts
-from palaver.engine.route import last_answer
+from palaver.engine.route import is_withheld, last_answer
 from palaver.tools.definition import ExecutionContext, ToolDefinition
 
 
@@ -34,7 +34,11 @@ class StreamingToolIntegrator:
         self._begun: list[ToolCall] = []
 
     def definition(self, call: ToolCall) -> ToolDefinition | None:
-        """The called tool's definition; None when there is no such tool or it is disabled."""
+        """The called tool's definition; None when it is the client's, or there is no such tool or
+        it is disabled."""
+        opened = self._ports.latest().turn
+        if opened is not None and opened.is_clients(call.name):
+            return None
         try:
             return self._ports.tools.get(call.name)
         except ToolError:
@@ -52,6 +56,8 @@ class StreamingToolIntegrator:
         """Start a call whose arguments have just become complete, if that is safe."""
         definition = self.definition(call)
         if definition is None or not definition.may_start_early or not self.is_valid(call):
+            return []
+        if is_withheld(self._ports.latest(), definition):
             return []
         return self.start((call,), early=True)
 

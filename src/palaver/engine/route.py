@@ -11,6 +11,7 @@ from palaver.tools.definition import ToolDefinition
 
 CUT_MESSAGE = "This call was not run: the model's message was cut before it was complete."
 DENIED = "The user did not allow this call."
+WITHHELD = "This call was not run: there is no such tool here. Use the tools that were offered."
 NOBODY_TO_ASK = "This call was not run: it needs a person's approval, and nobody can be asked here."
 
 
@@ -28,7 +29,11 @@ class Ask(msgspec.Struct, frozen=True):
     """A person has to allow it first."""
 
 
-Route: TypeAlias = Answer | Start | Ask
+class AwaitClient(msgspec.Struct, frozen=True):
+    """The client runs it and gives the result."""
+
+
+Route: TypeAlias = Answer | Start | Ask | AwaitClient
 
 
 def route(
@@ -37,7 +42,8 @@ def route(
     """Where a pending call that neither runs nor has run goes.
 
     A call of an unknown or disabled tool, or with invalid arguments, is started too: the tool
-    manager answers it with an error that the model can use.
+    manager answers it with an error that the model can use. What a client's tool takes is the
+    client's business.
     """
     opened = state.turn
     if opened is not None and call.id in opened.claimed:
@@ -45,6 +51,10 @@ def route(
     stop = stop_of_last_answer(state)
     if stop is not None and not stop.is_good:
         return Answer(synthetic_result(call, CUT_MESSAGE))
+    if opened is not None and opened.is_clients(call.name):
+        return AwaitClient()
+    if is_withheld(state, definition):
+        return Answer(synthetic_result(call, WITHHELD))
     if definition is None or not definition.asks or not is_valid:
         return Start()
     if opened is not None:
@@ -61,6 +71,13 @@ def route(
             return Answer(synthetic_result(call, NOBODY_TO_ASK))
         case _:
             return Ask()
+
+
+def is_withheld(state: ConversationState, definition: ToolDefinition | None) -> bool:
+    """Whether the open turn does not have this tool of ours, although there is one."""
+    if definition is None or state.turn is None:
+        return False
+    return not state.turn.own_tools and not definition.only_compacted
 
 
 def last_answer(state: ConversationState) -> Message | None:

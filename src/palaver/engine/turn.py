@@ -29,7 +29,16 @@ from palaver.engine.inbox import Progressed, Stop, ToolDone
 from palaver.engine.integrator import StreamingToolIntegrator
 from palaver.engine.ports import Commit, Emission, TurnPorts
 from palaver.engine.resume import Standing
-from palaver.engine.route import Answer, Ask, Route, Start, goes_on, route, stop_of_last_answer
+from palaver.engine.route import (
+    Answer,
+    Ask,
+    AwaitClient,
+    Route,
+    Start,
+    goes_on,
+    route,
+    stop_of_last_answer,
+)
 from palaver.providers.base import Finished
 
 _NOTHING = Standing()
@@ -44,13 +53,18 @@ async def run_turn(ports: TurnPorts, turn: TurnId, message: MessageId) -> AsyncI
     run = _Turn(ports, turn)
     ports.inbox.spawn(run.keep_time(), name="turn deadline")
     try:
-        if ports.latest().messages[-1].id == message:
+        if _is_new(ports.latest(), message):
             yield [TurnStarted(turn, ports.latest().id, message)]
         while not run.is_over:
             async for emission in run.next_move():
                 yield emission
     finally:
         await ports.inbox.aclose()
+
+
+def _is_new(state: ConversationState, message: MessageId) -> bool:
+    """Whether the turn has done nothing yet: readers have not been told that it runs."""
+    return state.messages[-1].id == message or (state.turn is not None and not state.turn.attempts)
 
 
 class _Turn:
@@ -74,7 +88,8 @@ class _Turn:
         state = self._ports.latest()
         if state.pending_calls:
             return self._answer_calls(state)
-        stop = stop_of_last_answer(state)
+        has_answered = state.turn is not None and state.turn.steps > 0
+        stop = stop_of_last_answer(state) if has_answered else None
         if stop is not None and not goes_on(state, stop):
             return self._complete(stop)
         return self._ask(state)
@@ -118,6 +133,7 @@ class _Turn:
         shown: list[StreamEvent] = []
         to_start: list[ToolCall] = []
         to_ask: list[ToolCall] = []
+        to_wait: list[ToolCall] = []
         for call in state.pending_calls:
             if call.id in self._integrator.running:
                 continue
@@ -130,6 +146,8 @@ class _Turn:
                     to_start.append(call)
                 case Ask():
                     to_ask.append(call)
+                case AwaitClient():
+                    to_wait.append(call)
         facts.extend(self._claims(to_start))
         if facts:
             yield Commit(tuple(facts), tuple(shown))
@@ -137,10 +155,18 @@ class _Turn:
             yield self._integrator.start(to_start)
         async for emission in self._run_out():
             yield emission
-        if to_ask and not self.is_over:
-            held = TurnHeld(self._turn, SuspendReason.APPROVAL, tuple(c.id for c in to_ask))
-            self.is_over = True
-            yield Commit((held,), (TurnSuspended(SuspendReason.APPROVAL, tuple(to_ask)),))
+        if self.is_over:
+            return
+        # A client may take days: what a person has allowed is not to wait for it.
+        if to_ask:
+            yield self._hold(SuspendReason.APPROVAL, to_ask)
+        elif to_wait:
+            yield self._hold(SuspendReason.CLIENT_TOOL_RESULT, to_wait)
+
+    def _hold(self, reason: SuspendReason, calls: list[ToolCall]) -> Commit:
+        self.is_over = True
+        held = TurnHeld(self._turn, reason, tuple(call.id for call in calls))
+        return Commit((held,), (TurnSuspended(reason, tuple(calls)),))
 
     def _routed(self, state: ConversationState, call: ToolCall) -> Route:
         if call.id in self._integrator.results:

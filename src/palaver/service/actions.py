@@ -20,14 +20,16 @@ from palaver.domain.events import (
     MetadataChanged,
     PreferencesChanged,
     SideRequestMade,
+    ToolResolved,
     TurnOpened,
 )
 from palaver.domain.ids import CallId, MessageId, TurnId
-from palaver.domain.messages import Flag, Message, Role, StopReason, Text
+from palaver.domain.messages import Flag, Message, Role, StopReason, Text, ToolResult
 from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
 from palaver.domain.text import clean
 from palaver.domain.values import (
+    ClientTool,
     OutputSchema,
     SessionMetadata,
     TurnOutcome,
@@ -35,6 +37,7 @@ from palaver.domain.values import (
     UserPreferences,
 )
 from palaver.engine.closing import close_turn
+from palaver.service.awaited import check_open_ended, check_undecided, unprovided
 from palaver.service.preferences import changed_preferences, clean_metadata
 from palaver.service.prompts import (
     EditPrompt,
@@ -54,6 +57,10 @@ class SendMessage(msgspec.Struct, frozen=True):
     idempotency_key: str | None = None
     output: OutputSchema | None = None
     """The shape that the answer is to have."""
+    tools: tuple[ClientTool, ...] = ()
+    """Tools that the client runs."""
+    own_tools: bool = True
+    """Whether the model gets all of our own tools."""
 
 
 class SetPreferences(msgspec.Struct, frozen=True):
@@ -119,6 +126,8 @@ class EditMessage(msgspec.Struct, frozen=True):
     message: Message
     parent: MessageId | None
     output: OutputSchema | None = None
+    tools: tuple[ClientTool, ...] = ()
+    own_tools: bool = True
 
 
 class AnswerAgain(msgspec.Struct, frozen=True):
@@ -127,6 +136,26 @@ class AnswerAgain(msgspec.Struct, frozen=True):
     turn: TurnId
     question: MessageId
     output: OutputSchema | None = None
+    tools: tuple[ClientTool, ...] = ()
+    own_tools: bool = True
+
+
+class GoOn(msgspec.Struct, frozen=True):
+    """Answer what the history ends with, a user message or results of tools, without saying
+    anything more: opens a turn."""
+
+    turn: TurnId
+    output: OutputSchema | None = None
+    tools: tuple[ClientTool, ...] = ()
+    own_tools: bool = True
+
+
+class ProvideResults(msgspec.Struct, frozen=True):
+    """Give results of calls that wait for the client. Results that are there already change
+    nothing; after the last one the turn can go on."""
+
+    turn: TurnId
+    results: tuple[ToolResult, ...]
 
 
 class PinMessage(msgspec.Struct, frozen=True):
@@ -198,6 +227,7 @@ StateAction: TypeAlias = (
     SendMessage
     | EditMessage
     | AnswerAgain
+    | GoOn
     | MoveHead
     | PinMessage
     | SetPreferences
@@ -206,6 +236,7 @@ StateAction: TypeAlias = (
     | ChangePreferences
     | ChangeMetadata
     | DecideCall
+    | ProvideResults
     | CompactContext
     | UndoCompaction
     | RecordSideRequests
@@ -216,7 +247,7 @@ StateAction: TypeAlias = (
     | RecordFacts
     | EndTurn
 )
-OPENING = (EditMessage, AnswerAgain)
+OPENING = (EditMessage, AnswerAgain, GoOn)
 """Actions that open a turn by an append; SendMessage has `accept`, which knows idempotency keys."""
 
 
@@ -226,14 +257,18 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
     Raises InvalidInput where the action does not fit the state.
     """
     match action:
-        case SendMessage(turn=turn, message=message, output=output):
+        case SendMessage(turn=turn, message=message):
             parent = None if state.last is None else state.last.id
-            return (TurnOpened(turn, output), MessageAdded(replace(message, parent=parent), turn))
-        case EditMessage(turn=turn, message=message, parent=parent, output=output):
+            return (_opened(action), MessageAdded(replace(message, parent=parent), turn))
+        case EditMessage(turn=turn, message=message, parent=parent):
             said = MessageAdded(replace(message, parent=parent), turn)
-            return (*_moved(state, parent, "edit"), TurnOpened(turn, output), said)
-        case AnswerAgain(turn=turn, question=question, output=output):
-            return (*_moved(state, question, "edit"), TurnOpened(turn, output))
+            return (*_moved(state, parent, "edit"), _opened(action), said)
+        case AnswerAgain(question=question):
+            return (*_moved(state, question, "edit"), _opened(action))
+        case GoOn():
+            _check_idle(state)
+            check_open_ended(state)
+            return (_opened(action),)
         case MoveHead(head=head, reason=reason):
             return _moved(state, head, reason)
         case PinMessage(message=message_id, pinned=pinned):
@@ -254,12 +289,11 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
         case ChangeMetadata():
             return _metadata(state, changed_metadata(state.metadata, action))
         case DecideCall(call_id=call_id, approved=approved, note=note):
-            if state.turn is None or call_id not in state.turn.waiting:
-                raise InvalidInput(
-                    f"no call {call_id!r} waits for a decision",
-                    hint="The conversation's open turn lists the calls that wait.",
-                )
-            return (CallDecided(state.turn.id, call_id, approved, clean(note)[0]),)
+            opened = check_undecided(state, call_id)
+            return (CallDecided(opened.id, call_id, approved, clean(note)[0]),)
+        case ProvideResults(turn=turn, results=results):
+            new = unprovided(state, turn, results)
+            return tuple(ToolResolved(turn, result) for result in new)
         case CompactContext(compaction=compaction, paid=paid):
             _check_idle(state)
             made: tuple[Event, ...] = () if compaction is None else (Compacted(compaction),)
@@ -277,6 +311,10 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
             return _sourced(state, facts)
         case EndTurn():
             return _ending(state, action)
+
+
+def _opened(action: SendMessage | EditMessage | AnswerAgain | GoOn) -> TurnOpened:
+    return TurnOpened(action.turn, action.output, action.tools, action.own_tools)
 
 
 def _preferences(state: ConversationState, after: UserPreferences) -> tuple[Event, ...]:

@@ -19,8 +19,10 @@ from palaver.domain.outbox import by_key
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import (
+    ClientTool,
     ErrorInfo,
     SessionMetadata,
+    SuspendReason,
     TurnOutcome,
     UserPreferences,
 )
@@ -31,15 +33,19 @@ from palaver.service.actions import (
     ChangePreferences,
     DecideCall,
     EditMessage,
+    GoOn,
     MoveHead,
     MoveReason,
     PinMessage,
     SendMessage,
     SetMetadata,
 )
+from palaver.service.awaited import check_undecided, held_error
 from palaver.service.branching import Branch, StateDiff, difference
 from palaver.service.compacting import Compacting
+from palaver.service.continuing import Continuing
 from palaver.service.inbound import MessageInput, user_message
+from palaver.service.offer import checked_tools
 from palaver.service.outbox import Keeping, Outbox, keep, kept_error
 from palaver.service.output import OutputType, schema_of, shape_of
 from palaver.service.preferences import changed_preferences
@@ -59,7 +65,7 @@ POLL_S = 0.25
 """Between looks at a conversation that another process is busy with."""
 
 
-class Conversation(Compacting):
+class Conversation(Continuing, Compacting):
     """A handle; any number of them may share one conversation."""
 
     def __init__(self, states: StateManager, runner: "TurnRunner", queue: asyncio.Lock) -> None:
@@ -101,16 +107,20 @@ class Conversation(Compacting):
         idempotency_key: str | None = None,
         output: Any = None,
         on_unreachable: OnUnreachable | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
     ) -> AsyncIterator[StreamEvent]:
         """Say something and follow the answer: every event, in order, to the terminal one or to a
         suspension. Leaving the iteration does not stop the turn; `cancel` does. `output` asks for a
-        shape: a class, or a JSON Schema as a dict."""
+        shape: a class, or a JSON Schema as a dict. See `start` for the rest."""
         session = await self.start(
             said,
             on_busy=on_busy,
             idempotency_key=idempotency_key,
             output=output,
             on_unreachable=on_unreachable,
+            client_tools=client_tools,
+            own_tools=own_tools,
         )
         async for event in session.events(until_suspended=True):
             yield event
@@ -123,6 +133,8 @@ class Conversation(Compacting):
         idempotency_key: str | None = None,
         output: Any = None,
         on_unreachable: OnUnreachable | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
     ) -> Reply:
         """Say something and return the whole answer; `output` asks for it in a shape.
 
@@ -135,8 +147,10 @@ class Conversation(Compacting):
             idempotency_key=idempotency_key,
             output=shape,
             on_unreachable=on_unreachable,
+            client_tools=client_tools,
+            own_tools=own_tools,
         )
-        return await self._collected(session, 0, shape)
+        return await self.collect(session, 0, shape)
 
     async def start(
         self,
@@ -146,18 +160,23 @@ class Conversation(Compacting):
         idempotency_key: str | None = None,
         output: Any = None,
         on_unreachable: OnUnreachable | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
     ) -> StreamSession:
         """Accept a message durably and begin its turn. The turn runs on whoever reads it.
 
         `on_busy` says what happens while another turn is open: reject raises ConversationBusy,
         queue waits for it, interrupt cancels it. `on_unreachable` (None: as the settings say):
         `queue` keeps the message in the outbox while no model can be reached. PromptKept says so,
-        or `TurnFailed.kept` where a turn had begun. Raises InvalidInput, ConfigurationError and
-        StoreError before anything is accepted.
+        or `TurnFailed.kept` where a turn had begun. `client_tools`: the model may call them in this
+        turn, which is suspended then until `provide` gives the results; `own_tools=False` keeps
+        Palaver's own tools from the model. Raises InvalidInput, ConfigurationError and StoreError
+        before anything is accepted.
         """
-        schema = schema_of(output)
+        schema, tools = schema_of(output), checked_tools(client_tools)
         message = await self._incoming(said)
-        command = SendMessage(TurnId(new_id("turn")), message, idempotency_key, schema)
+        turn = TurnId(new_id("turn"))
+        command = SendMessage(turn, message, idempotency_key, schema, tools, own_tools)
         if on_busy == "queue":
             async with self._queue:
                 return await self._begin(command, on_busy, on_unreachable)
@@ -221,10 +240,7 @@ class Conversation(Compacting):
             await self.cancel()
             return
         if opened.held is not None:
-            raise ConversationBusy(
-                "the open turn waits for an approval",
-                hint="Allow or deny its calls, or cancel it, before sending another message.",
-            )
+            raise held_error(opened)
         if self._sessions.is_running(opened.id):
             if on_busy == "reject":
                 raise ConversationBusy("a turn of this conversation is still open")
@@ -287,14 +303,11 @@ class Conversation(Compacting):
 
     async def _check_waiting(self, turn: TurnId, call_id: str) -> None:
         """Raise InvalidInput before the turn is taken from the process that it belongs to."""
-        opened = self.state.turn
+        state = self.state
         if not await self._sessions.is_ours(turn):
-            opened = (await self._states.refresh()).turn
-        if opened is None or opened.id != turn or call_id not in opened.waiting:
-            raise InvalidInput(
-                f"no call {call_id!r} waits for a decision",
-                hint="The conversation's open turn lists the calls that wait.",
-            )
+            state = await self._states.refresh()
+        if check_undecided(state, call_id).id != turn:
+            raise InvalidInput("the turn of this call is no longer open")
 
     async def resume(self, decisions: dict[str, bool], *, output: Any = None) -> Reply:
         """Decide all waiting calls and return the rest of the answer, as `say` does.
@@ -303,7 +316,7 @@ class Conversation(Compacting):
         here, else as a plain object.
         """
         opened = self.state.turn
-        if opened is None or not decisions:
+        if opened is None or not decisions or opened.held is not SuspendReason.APPROVAL:
             raise InvalidInput("no turn waits for a decision")
         if left := set(opened.waiting) - decisions.keys():
             raise InvalidInput(
@@ -315,7 +328,7 @@ class Conversation(Compacting):
         after = session.last
         for call_id, approve in decisions.items():
             session = await self.decide(call_id, approve=approve)
-        return await self._collected(session, after, shape)
+        return await self.collect(session, after, shape)
 
     async def follow(self, turn: str, *, after: After = 0) -> AsyncIterator[Numbered]:
         """The numbered events of a turn behind `after`, wherever it runs or ran, to its end.
@@ -330,9 +343,11 @@ class Conversation(Compacting):
     def _question(self) -> MessageId:
         return next(m.id for m in reversed(self.messages) if m.role is Role.USER)
 
-    async def _collected(
-        self, session: StreamSession, after: int, shape: OutputType | None
+    async def collect(
+        self, session: StreamSession, after: int = 0, shape: OutputType | None = None
     ) -> Reply:
+        """What a turn says behind event number `after`, whole, as `say` returns it: to its end or
+        to a suspension. Raises what ended a turn that failed."""
         collector = Collector(session.turn)
         async for event in session.events(after, until_suspended=True):
             collector.add(event)
@@ -362,21 +377,38 @@ class Conversation(Compacting):
         """Go on with the branch that `message` lies on, at its end. Raises NotFound."""
         await self._move(branching.end_of_branch(self.state, MessageId(message)), "switch")
 
-    async def edit(self, message: str, said: MessageInput, *, output: Any = None) -> StreamSession:
+    async def edit(
+        self,
+        message: str,
+        said: MessageInput,
+        *,
+        output: Any = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
+    ) -> StreamSession:
         """Say something else in place of an earlier user message, in a branch beside it."""
         edited = branching.user_message(self.state, MessageId(message))
+        schema, tools = schema_of(output), checked_tools(client_tools)
         changed = await self._incoming(said)
-        schema = schema_of(output)
+        turn = TurnId(new_id("turn"))
         return await self._branch(
-            EditMessage(TurnId(new_id("turn")), changed, edited.parent, schema)
+            EditMessage(turn, changed, edited.parent, schema, tools, own_tools)
         )
 
-    async def regenerate(self, message: str | None = None, *, output: Any = None) -> StreamSession:
+    async def regenerate(
+        self,
+        message: str | None = None,
+        *,
+        output: Any = None,
+        client_tools: Sequence[ClientTool] = (),
+        own_tools: bool = True,
+    ) -> StreamSession:
         """Answer a user message again (None: the last one), in a branch beside the old answer."""
         id = None if message is None else MessageId(message)
         question = branching.question_of(self.state, id)
-        schema = schema_of(output)
-        return await self._branch(AnswerAgain(TurnId(new_id("turn")), question.id, schema))
+        schema, tools = schema_of(output), checked_tools(client_tools)
+        turn = TurnId(new_id("turn"))
+        return await self._branch(AnswerAgain(turn, question.id, schema, tools, own_tools))
 
     def branches(self) -> tuple[Branch, ...]:
         """All branches by their last message, the active one first."""
@@ -404,10 +436,10 @@ class Conversation(Compacting):
         await self._end_abandoned()
         await self._states.dispatch(MoveHead(head, reason))
 
-    async def _branch(self, command: EditMessage | AnswerAgain) -> StreamSession:
+    async def _branch(self, command: EditMessage | AnswerAgain | GoOn) -> StreamSession:
         self._runner.check_ready(self.state)
         reviewed = await self._states.review(command)
-        if not isinstance(reviewed, EditMessage | AnswerAgain):
+        if not isinstance(reviewed, EditMessage | AnswerAgain | GoOn):
             raise ActionBlocked("a middleware made something else of the message")
         await self._end_abandoned()
         with self._sessions.beginning(reviewed.turn):

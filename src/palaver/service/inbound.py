@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from palaver.domain.errors import InvalidInput
 from palaver.domain.ids import BlobId, MessageId
-from palaver.domain.messages import Block, File, Flag, Image, Message, Role, Text
+from palaver.domain.messages import Block, File, Flag, Image, Message, Role, Text, ToolResult
 from palaver.domain.text import clean
 
 
@@ -44,6 +44,29 @@ def user_message(said: object, *, id: MessageId, limit_bytes: int) -> Message:
     return replace(message, content=content, id=id, flags=flags)
 
 
+def client_results(results: Sequence[ToolResult], *, limit_bytes: int) -> tuple[ToolResult, ...]:
+    """Results of calls that a client ran, to store. Raises InvalidInput for anything else, and
+    for more than `limit_bytes` of text together."""
+    taken: list[ToolResult] = []
+    size = 0
+    for result in results:
+        if not isinstance(result, ToolResult):
+            raise InvalidInput(f"a tool's result is a ToolResult, not {type(result).__name__}")
+        _check_blocks(result.content, "a tool's result")
+        content, _ = _cleaned(tuple(block for block in result.content if block != Text("")))
+        size += sum(len(block.text.encode()) for block in content if isinstance(block, Text))
+        shown = tuple(block for block in content if isinstance(block, Text | Image | File))
+        taken.append(ToolResult(result.call_id, "", shown, failed=result.failed, by_client=True))
+    if not taken:
+        raise InvalidInput("there is no result")
+    if size > limit_bytes:
+        raise InvalidInput(
+            f"the results have {size:,} bytes; at most {limit_bytes:,} are accepted",
+            hint="Attach long output as a file, or shorten it.",
+        )
+    return tuple(taken)
+
+
 def _as_message(said: object) -> Message:
     if isinstance(said, str):
         return Message.user(said)
@@ -52,12 +75,16 @@ def _as_message(said: object) -> Message:
     else:
         blocks = tuple(said) if isinstance(said, Iterable) else (said,)
         message = Message(Role.USER, blocks)
-    for block in message.content:
+    _check_blocks(message.content, "a user message")
+    return message
+
+
+def _check_blocks(content: Sequence[Block], what: str) -> None:
+    for block in content:
         if not isinstance(block, Text | Image | File):
-            raise InvalidInput(f"a user message holds text, images and files, not {block!r}")
+            raise InvalidInput(f"{what} holds text, images and files, not {block!r}")
         if not isinstance(block, Text) and (block.blob is None) == (block.url is None):
             raise InvalidInput("a picture or file has either a blob or an address")
-    return message
 
 
 def _cleaned(content: tuple[Block, ...]) -> tuple[tuple[Block, ...], bool]:

@@ -108,7 +108,14 @@ async def send_first(states: StateManager, runner: "TurnRunner") -> StreamSessio
 async def keep(states: StateManager, command: SendMessage, reason: str) -> TurnId:
     """Put a message into the outbox: raises PromptKept when it is durable there. Returns the turn
     that its key opened before, where there is one."""
-    prompt = QueuedPrompt(command.message, command.idempotency_key, command.output, reason=reason)
+    prompt = QueuedPrompt(
+        command.message,
+        command.idempotency_key,
+        command.output,
+        reason=reason,
+        tools=command.tools,
+        own_tools=command.own_tools,
+    )
     done = await states.dispatch(QueuePrompt(prompt), is_reviewed=True)
     if done.replayed is not None:
         return done.replayed

@@ -17,7 +17,7 @@ from palaver.domain.events import (
 from palaver.domain.ids import MessageId, TurnId
 from palaver.domain.messages import Block, Message
 from palaver.domain.outbox import QueuedPrompt, by_key, find
-from palaver.domain.state import ConversationState
+from palaver.domain.state import ConversationState, OpenTurn
 
 
 class QueuePrompt(msgspec.Struct, frozen=True):
@@ -84,7 +84,8 @@ def _sending(state: ConversationState, action: SendPrompt) -> tuple[Event, ...]:
     if state.turn is not None:
         raise ConversationBusy("a turn of this conversation is still open")
     prompt, turn = state.outbox[0], action.turn
-    sent, opened = PromptSent(prompt.id, turn), TurnOpened(turn, prompt.output)
+    sent = PromptSent(prompt.id, turn)
+    opened = TurnOpened(turn, prompt.output, prompt.tools, prompt.own_tools)
     here = None if state.last is None else state.last.id
     if prompt.tried is None:
         return (sent, opened, MessageAdded(replace(prompt.message, parent=here), turn))
@@ -105,6 +106,8 @@ def kept_from(
 ) -> tuple[Event, ...]:
     """The facts behind the end of a turn that reached nobody: its question goes to the front of
     the outbox and leaves the history, so that it does not stand there twice."""
-    output = None if state.turn is None else state.turn.output
-    prompt = QueuedPrompt(question, key, output, turn, reason)
+    opened = state.turn or OpenTurn(turn)
+    prompt = QueuedPrompt(
+        question, key, opened.output, turn, reason, opened.tools, opened.own_tools
+    )
     return (HeadMoved(question.parent, "edit"), PromptQueued(prompt, is_first=True))

@@ -13,7 +13,8 @@ from functools import partial
 
 from palaver.domain.clock import Clock
 from palaver.domain.errors import NotFound
-from palaver.domain.ids import ConversationId, TurnId
+from palaver.domain.events import ToolResolved
+from palaver.domain.ids import CallId, ConversationId, TurnId
 from palaver.domain.values import Scope
 from palaver.store.base import ConversationStore, RunRow, TurnRecord
 from palaver.streams.cursor import After, Cursor
@@ -77,6 +78,18 @@ class TurnSessions:
     async def is_ours(self, turn: TurnId) -> bool:
         """Whether the turn belongs to this process."""
         return (await self._store.turn(self._scope, turn)).owner == self._store.owner
+
+    async def that_resolved(
+        self, conversation: ConversationId, call: CallId, *, after: int
+    ) -> TurnId | None:
+        """The turn of the newest result of `call` behind fact number `after`."""
+        kinds = ("tool.resolved",)
+        facts = await self._store.read(self._scope, conversation, after=after, kinds=kinds)
+        for recorded in reversed(facts):
+            fact = recorded.event
+            if isinstance(fact, ToolResolved) and fact.result.call_id == call:
+                return fact.turn
+        return None
 
     # To work with.
 

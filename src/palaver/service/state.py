@@ -325,6 +325,8 @@ class StateManager:
             expected=self.state.seq,
             idempotency_key=action.idempotency_key,
             output=action.output,
+            tools=action.tools,
+            own_tools=action.own_tools,
         )
         if accepted.appended is None:
             return Dispatched(self.state, replayed=accepted.turn)
@@ -344,6 +346,8 @@ class StateManager:
                 expected=self.state.seq,
                 idempotency_key=prompt.idempotency_key,
                 output=prompt.output,
+                tools=prompt.tools,
+                own_tools=prompt.own_tools,
                 sent=prompt.id,
             )
             appended = accepted.appended

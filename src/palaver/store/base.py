@@ -21,7 +21,7 @@ from palaver.domain.events import Event, Recorded
 from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import OutputSchema, Scope, SessionMetadata
+from palaver.domain.values import ClientTool, OutputSchema, Scope, SessionMetadata
 
 T = TypeVar("T")
 
@@ -139,11 +139,13 @@ class ConversationStore(Protocol):
         expected: int,
         idempotency_key: str | None = None,
         output: OutputSchema | None = None,
+        tools: tuple[ClientTool, ...] = (),
+        own_tools: bool = True,
         sent: MessageId | None = None,
     ) -> Accepted:
-        """Write TurnOpened (with `output`), MessageAdded and the turn's row, owned by this process,
-        at once. `sent`: the message waited in the outbox under this id; PromptSent is written
-        before them.
+        """Write TurnOpened (with `output` and the tools), MessageAdded and the turn's row, owned by
+        this process, at once. `sent`: the message waited in the outbox under this id; PromptSent is
+        written before them.
 
         A known `idempotency_key` of this conversation with the same role and content replays;
         with other content it raises IdempotencyMismatch. The key is looked up before `expected` is

@@ -18,7 +18,7 @@ from palaver.domain.events import (
 from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import OutputSchema, Scope
+from palaver.domain.values import ClientTool, OutputSchema, Scope
 from palaver.store.base import (
     Accepted,
     Appended,
@@ -92,6 +92,8 @@ class MemoryStore:
         expected: int,
         idempotency_key: str | None = None,
         output: OutputSchema | None = None,
+        tools: tuple[ClientTool, ...] = (),
+        own_tools: bool = True,
         sent: MessageId | None = None,
     ) -> Accepted:
         """See `ConversationStore.accept`."""
@@ -99,7 +101,8 @@ class MemoryStore:
         check_new(scope, turn=turn)
         check_key(idempotency_key)
         taken = () if sent is None else (PromptSent(sent, turn),)
-        events = (*taken, TurnOpened(turn, output), MessageAdded(message, turn))
+        opened = TurnOpened(turn, output, tools, own_tools)
+        events = (*taken, opened, MessageAdded(message, turn))
         facts = encode_facts(events)
         log = self._log(scope, conversation)
         replayed = None if idempotency_key is None else log.replay(idempotency_key, message)

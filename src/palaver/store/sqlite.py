@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, StoreError
-from palaver.domain.events import ConversationCreated, Event, Recorded
+from palaver.domain.events import ConversationCreated, Event, Recorded, TurnOpened
 from palaver.domain.ids import BlobId, ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import OutputSchema, Scope
+from palaver.domain.values import ClientTool, OutputSchema, Scope
 from palaver.store import (
     sqlite_erase as erase,
     sqlite_forks as forks,
@@ -98,13 +98,15 @@ class SqliteStore(SqliteFile):
         expected: int,
         idempotency_key: str | None = None,
         output: OutputSchema | None = None,
+        tools: tuple[ClientTool, ...] = (),
+        own_tools: bool = True,
         sent: MessageId | None = None,
     ) -> Accepted:
         """See `ConversationStore.accept`."""
         check_known(scope, "conversation", conversation)
         check_new(scope, turn=turn)
         check_key(idempotency_key)
-        facts = writes.turn_facts(message, turn, output, sent)
+        facts = writes.turn_facts(message, TurnOpened(turn, output, tools, own_tools), sent)
         batch, now_ms = writes.Batch.of(facts), self._now_ms()
         return await self._write(
             lambda c: writes.accept(

@@ -15,7 +15,7 @@ from palaver.domain.events import Event, MessageAdded, PromptSent, TurnOpened
 from palaver.domain.ids import ConversationId, MessageId, OwnerId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
-from palaver.domain.values import OutputSchema, Scope, SessionMetadata
+from palaver.domain.values import Scope, SessionMetadata
 from palaver.store.base import Accepted, Appended, RunRow
 from palaver.store.projection import (
     Change,
@@ -118,11 +118,11 @@ def accept(
 
 
 def turn_facts(
-    message: Message, turn: TurnId, output: OutputSchema | None, sent: MessageId | None = None
+    message: Message, opened: TurnOpened, sent: MessageId | None = None
 ) -> tuple[Event, ...]:
     """The facts that accepting a message writes; `sent` is its name in the outbox."""
-    taken = () if sent is None else (PromptSent(sent, turn),)
-    return (*taken, TurnOpened(turn, output), MessageAdded(message, turn))
+    taken = () if sent is None else (PromptSent(sent, opened.turn),)
+    return (*taken, opened, MessageAdded(message, opened.turn))
 
 
 def _replay(
