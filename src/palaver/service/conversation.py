@@ -165,13 +165,14 @@ class Conversation(Continuing, Compacting):
     ) -> StreamSession:
         """Accept a message durably and begin its turn. The turn runs on whoever reads it.
 
+        `client_tools`: the model may call them in this turn, which is suspended then until
+        `provide` gives the results. `own_tools=False` keeps Palaver's own tools from the model.
+
         `on_busy` says what happens while another turn is open: reject raises ConversationBusy,
         queue waits for it, interrupt cancels it. `on_unreachable` (None: as the settings say):
         `queue` keeps the message in the outbox while no model can be reached. PromptKept says so,
-        or `TurnFailed.kept` where a turn had begun. `client_tools`: the model may call them in this
-        turn, which is suspended then until `provide` gives the results; `own_tools=False` keeps
-        Palaver's own tools from the model. Raises InvalidInput, ConfigurationError and StoreError
-        before anything is accepted.
+        or `TurnFailed.kept` where a turn had begun. Raises InvalidInput, ConfigurationError and
+        StoreError before anything is accepted.
         """
         schema, tools = schema_of(output), checked_tools(client_tools)
         message = await self._incoming(said)
