@@ -70,7 +70,8 @@ class Continuing:
         self._runner.check_ready(self.state)
         limit = self._runner.settings.message_bytes
         given = client_results(results, limit_bytes=limit)
-        await self._runner.check_blobs(Message(Role.TOOL, given))
+        shown = tuple(block for result in given for block in result.content)
+        await self._runner.check_blobs(Message(Role.TOOL, shown))
         turn = await self._turn_of(given)
         command = await self._states.review(ProvideResults(turn, given))
         if not isinstance(command, ProvideResults):

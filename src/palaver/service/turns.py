@@ -12,7 +12,7 @@ from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, NotFound, PalaverError, ProviderError, StoreError
 from palaver.domain.events import SideRequestMade
 from palaver.domain.ids import BlobId, ConversationId, MessageId, TurnId
-from palaver.domain.messages import Block, File, Image, Message, ToolResult
+from palaver.domain.messages import File, Image, Message
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import Scope, Usage
@@ -311,11 +311,7 @@ class TurnRunner:
 
     async def check_blobs(self, message: Message) -> None:
         """Raise InvalidInput when the message refers to a blob that this tenant does not have."""
-        for part in message.content:
-            await self._check_there(part.content if isinstance(part, ToolResult) else (part,))
-
-    async def _check_there(self, content: Sequence[Block]) -> None:
-        for block in content:
+        for block in message.content:
             if isinstance(block, Image | File) and block.blob is not None:
                 try:
                     await self._blobs.size(self._scope, block.blob)
