@@ -27,6 +27,10 @@ if TYPE_CHECKING:
         ContextWindowManager as ContextWindowManager,
     )
     from palaver.domain.compaction import Compaction as Compaction
+    from palaver.domain.degradation import (
+        DegradationLevel as DegradationLevel,
+        Feature as Feature,
+    )
     from palaver.domain.errors import (
         ActionBlocked as ActionBlocked,
         CircuitBreakerOpenError as CircuitBreakerOpenError,
@@ -72,6 +76,8 @@ if TYPE_CHECKING:
         ModelSwitched as ModelSwitched,
         ReasoningDelta as ReasoningDelta,
         RetryScheduled as RetryScheduled,
+        ServiceDegraded as ServiceDegraded,
+        ServiceRestored as ServiceRestored,
         StreamEvent as StreamEvent,
         TextDelta as TextDelta,
         ToolArgumentsDelta as ToolArgumentsDelta,
@@ -113,6 +119,11 @@ if TYPE_CHECKING:
     )
     from palaver.recovery.classification import ErrorClassification as ErrorClassification
     from palaver.recovery.decision import ErrorContext as ErrorContext
+    from palaver.recovery.degradation import (
+        DegradedConversationState as DegradedConversationState,
+        DegradedFeatures as DegradedFeatures,
+        GracefulDegradationManager as GracefulDegradationManager,
+    )
     from palaver.recovery.manager import (
         Endpoint as Endpoint,
         ErrorRecoveryManager as ErrorRecoveryManager,
@@ -246,6 +257,12 @@ _PLACES = {
         "Settings",
         "TurnLimits",
     ),
+    "palaver.domain.degradation": ("DegradationLevel", "Feature"),
+    "palaver.recovery.degradation": (
+        "DegradedConversationState",
+        "DegradedFeatures",
+        "GracefulDegradationManager",
+    ),
     "palaver.recovery.manager": ("Endpoint", "ErrorRecoveryManager", "RecoveryResult"),
     "palaver.recovery.classification": ("ErrorClassification",),
     "palaver.recovery.decision": ("ErrorContext",),
@@ -297,6 +314,8 @@ _PLACES = {
         "ModelSwitched",
         "ReasoningDelta",
         "RetryScheduled",
+        "ServiceDegraded",
+        "ServiceRestored",
         "StreamEvent",
         "TextDelta",
         "ToolArgumentsDelta",

@@ -24,10 +24,11 @@ from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import ClientTool, SessionMetadata, UserPreferences
+from palaver.recovery.degradation import DegradedConversationState, GracefulDegradationManager
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.branching import Branch, StateDiff
 from palaver.service.compacting import CompactionReport, ContextReport
-from palaver.service.conversation import Conversation as AsyncConversation, OnBusy, OnUnreachable
+from palaver.service.conversation import Conversation as AsyncConversation, OnBusy
 from palaver.service.ending import Recovered
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
@@ -36,6 +37,7 @@ from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Reply
 from palaver.service.transfer import ExportFormat, ImportReport
 from palaver.service.turn_status import TurnStatus
+from palaver.settings import OnUnreachable
 from palaver.store.base import BackupReport, Page, SearchHit
 from palaver.streams.cursor import After
 from palaver.streams.session import Numbered
@@ -120,6 +122,11 @@ class Conversation:
     def messages(self) -> Sequence[Message]:
         """All messages, oldest first."""
         return self._wrapped.messages
+
+    @property
+    def degraded(self) -> DegradedConversationState:
+        """See `palaver.Conversation.degraded`."""
+        return self._wrapped.degraded
 
     def stream(
         self,
@@ -373,6 +380,11 @@ class ConversationManager:
     def recovery(self) -> ErrorRecoveryManager:
         """What is known of models' health: breakers, budgets, what has gone wrong lately."""
         return self._wrapped.recovery
+
+    @property
+    def degradation(self) -> GracefulDegradationManager:
+        """What of the service is amiss, with whom, and since when."""
+        return self._wrapped.degradation
 
     @property
     def recovered(self) -> Sequence[Recovered]:

@@ -159,6 +159,12 @@ def _offline(model: str, key: str, address: str, settings: Settings) -> Model:
     return OfflineModel()
 
 
+def _standing_in() -> Model:
+    from palaver.providers.offline import OfflineModel
+
+    return OfflineModel(stands_in=True)
+
+
 _MAKERS: dict[str, Callable[[str, str, str, Settings], Model]] = {
     "anthropic": _anthropic,
     "openai": _openai,
@@ -237,6 +243,7 @@ class Parts:
             defaults=changed_preferences(_DEFAULTS, {"system": prompt, "approvals": approvals}),
             middleware=middleware,
             strategies=strategies,
+            offline=_standing_in,
             owns_store=owns_store,
         )
         _register(made, tools, builtin_tools, folders, self.environment)

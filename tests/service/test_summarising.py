@@ -4,7 +4,7 @@ import asyncio
 
 from palaver.context.summary import Purpose, SummaryRequest
 from palaver.service.summarising import ModelSummariser
-from palaver.settings import RetrySettings
+from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.system import SystemClock
 from palaver.testing import Pause, ScriptedModel
 
@@ -12,8 +12,10 @@ from palaver.testing import Pause, ScriptedModel
 async def test_a_writer_that_hangs_is_given_up() -> None:
     """After its patience the answer is an error, the stream is closed and the try is recorded."""
     model = ScriptedModel([["## Goal", Pause(until=asyncio.Event()), "late"]])
+    clock = SystemClock()
+    recovery = ErrorRecoveryManager(clock=clock, chance=lambda: 0.5)
     ask = ModelSummariser(
-        model, retry=RetrySettings(), clock=SystemClock(), chance=lambda: 0.5, patience_s=0.02
+        model, recovery=recovery, clock=clock, chance=lambda: 0.5, patience_s=0.02
     )
     answer = await ask(
         SummaryRequest(

@@ -14,7 +14,7 @@ from palaver.cli.interrupts import Interrupts, is_terminal, run
 from palaver.cli.opening import Opened, Wanted, opened
 from palaver.cli.screen import PlainScreen, Screen, write_bytes
 from palaver.cli.turns import Approver, AskingApprover, DenyAll, TurnCarrier, allow_all
-from palaver.cli.words import adapted, ending, retrying, switched, window
+from palaver.cli.words import adapted, ending, retrying, service, switched, window
 from palaver.domain.errors import InvalidInput
 from palaver.domain.messages import Text
 from palaver.domain.stream import (
@@ -23,6 +23,8 @@ from palaver.domain.stream import (
     HistoryAdapted,
     ModelSwitched,
     RetryScheduled,
+    ServiceDegraded,
+    ServiceRestored,
     StreamEvent,
     Terminal,
     TurnCancelled,
@@ -227,6 +229,9 @@ class JsonScreen(PlainScreen):
                 self.notice(retrying(event))
             case ModelSwitched():
                 self.notice(switched(event))
+            case ServiceDegraded() | ServiceRestored():
+                if told := service(event):
+                    self.notice(told)
             case TurnCompleted() | TurnFailed() | TurnCancelled():
                 told = ending(event, partial=False)
                 if told:

@@ -18,7 +18,7 @@ from rich.theme import Theme
 from palaver.cli.cards import Answer, Card, Glyphs, Item, Thinking
 from palaver.cli.painter import Painter, Piece
 from palaver.cli.safe import one_line, safe
-from palaver.cli.words import adapted, ending, retrying, seconds, switched, window
+from palaver.cli.words import adapted, ending, retrying, seconds, service, switched, window
 from palaver.domain.ids import CallId
 from palaver.domain.stream import (
     AttemptStarted,
@@ -31,6 +31,8 @@ from palaver.domain.stream import (
     ModelSwitched,
     ReasoningDelta,
     RetryScheduled,
+    ServiceDegraded,
+    ServiceRestored,
     StreamEvent,
     Terminal,
     TextDelta,
@@ -111,6 +113,9 @@ class LiveScreen:
                 self._wait("waiting ")
             case ModelSwitched():
                 self.notice(switched(event))
+            case ServiceDegraded() | ServiceRestored():
+                if told := service(event):
+                    self.notice(told)
             case BlockReset(call_id=call):
                 self._reset(call)
             case TurnSuspended():

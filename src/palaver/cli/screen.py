@@ -11,6 +11,7 @@ from palaver.cli.words import (
     result_lines,
     retrying,
     seconds,
+    service,
     switched,
     window,
 )
@@ -22,6 +23,8 @@ from palaver.domain.stream import (
     HistoryAdapted,
     ModelSwitched,
     RetryScheduled,
+    ServiceDegraded,
+    ServiceRestored,
     StreamEvent,
     TextDelta,
     ToolFinished,
@@ -83,6 +86,9 @@ class PlainScreen:
                 self.notice(retrying(event))
             case ModelSwitched():
                 self.notice(switched(event))
+            case ServiceDegraded() | ServiceRestored():
+                if told := service(event):
+                    self.notice(told)
             case TurnSuspended():
                 self._end_line()
             case _ if isinstance(event, TERMINAL):

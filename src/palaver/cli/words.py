@@ -3,6 +3,7 @@
 import msgspec
 
 from palaver.cli.safe import escaped, one_line, safe
+from palaver.domain.degradation import DegradationLevel, Feature
 from palaver.domain.messages import StopReason, ToolResult
 from palaver.domain.stream import (
     CompactionSkipped,
@@ -10,6 +11,8 @@ from palaver.domain.stream import (
     HistoryAdapted,
     ModelSwitched,
     RetryScheduled,
+    ServiceDegraded,
+    ServiceRestored,
     Terminal,
     TurnCancelled,
     TurnCompleted,
@@ -41,6 +44,37 @@ def switched(event: ModelSwitched) -> str:
     """Who answers now, and why."""
     to, before = one_line(event.model, 100), one_line(event.previous, 100)
     return f"{to} answers instead of {before}: {one_line(event.error.message, 200)}"
+
+
+def service(event: ServiceDegraded | ServiceRestored) -> str:
+    """What there is from now on; empty where another line has said it."""
+    if isinstance(event, ServiceDegraded):
+        return _degraded(event)
+    match event.previous:
+        case DegradationLevel.SMALLER_WINDOW:
+            return ""
+        case DegradationLevel.READ_ONLY:
+            return "all is well again"
+        case _:
+            return "the chosen model answers again"
+
+
+def _degraded(event: ServiceDegraded) -> str:
+    why = one_line(event.error.message, 200)
+    after = event.retry_after_s
+    again = f"in {seconds(after)}" if after >= 1 else "with your next message"
+    match event.level:
+        case DegradationLevel.CACHED_ANSWERS:
+            now = "this is an earlier answer to the same request"
+        case DegradationLevel.BASIC_CHAT:
+            now = "the offline responder answers"
+        case DegradationLevel.READ_ONLY if Feature.MESSAGES in event.unavailable:
+            return f"nothing can be stored: {why}; what is there can be read"
+        case DegradationLevel.READ_ONLY:
+            now = "/offline says what works"
+        case _:
+            return ""
+    return f"no model can be reached; {now}; the model is tried again {again}"
 
 
 def adapted(event: HistoryAdapted) -> str:

@@ -57,6 +57,8 @@ class Flag(StrEnum):
     """Its content was erased on request."""
     OFFLINE = "offline"
     """Written by the offline responder, which is no language model."""
+    CACHED = "cached"
+    """An earlier answer to the same request, given again because no model could be reached."""
     JOINED = "joined"
     """Its stream broke and was continued; nothing is missing or twice at the joins."""
     JOIN_UNVERIFIED = "join_unverified"

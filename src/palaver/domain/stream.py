@@ -1,11 +1,12 @@
 """What a client is shown while a turn runs, in the order in which it happens.
 
     TurnStarted
-      ( ModelSwitched?  CompactionStarted?  ContextCompacted?  CompactionSkipped?  HistoryAdapted?
+      ( ModelSwitched?  ServiceDegraded?
+        CompactionStarted?  ContextCompacted?  CompactionSkipped?  HistoryAdapted?
         AttemptStarted
           ( TextDelta | ReasoningDelta | ToolRequested | ToolArgumentsDelta
           | ToolStarted | ToolProgress | ToolFinished )*
-          MessageCompleted?  UsageReported?  BlockReset*  RetryScheduled?
+          ServiceRestored?  MessageCompleted?  UsageReported?  BlockReset*  RetryScheduled?
           ( ToolStarted | ToolProgress | ToolFinished )*       of calls that waited for the message
         TurnSuspended? )*
     TurnCompleted | TurnFailed | TurnCancelled | TurnInterrupted
@@ -19,6 +20,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from palaver.domain.degradation import DegradationLevel, Feature
 from palaver.domain.ids import CallId, CompactionId, ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, StopReason, ToolCall, ToolResult
 from palaver.domain.values import ErrorInfo, SuspendReason, Usage
@@ -79,6 +81,24 @@ class HistoryAdapted(_Shown, frozen=True, gc=False, tag="history.adapted"):
     model: str
     reasoning: int = 0
     foreign: int = 0
+
+
+class ServiceDegraded(_Shown, frozen=True, gc=False, tag="service.degraded"):
+    """From here on there is less than the whole service, or another part of it. Shown when the
+    level changes, not with every attempt. It is tried again by itself after `retry_after_s`
+    seconds; 0: with the next message."""
+
+    level: DegradationLevel
+    available: tuple[Feature, ...]
+    unavailable: tuple[Feature, ...]
+    error: ErrorInfo
+    retry_after_s: float = 0.0
+
+
+class ServiceRestored(_Shown, frozen=True, gc=False, tag="service.restored"):
+    """All of the service is there again."""
+
+    previous: DegradationLevel
 
 
 class CompactionStarted(_Shown, frozen=True, gc=False, tag="context.compacting"):
@@ -224,6 +244,8 @@ StreamEvent: TypeAlias = (
     | RetryScheduled
     | BlockReset
     | ModelSwitched
+    | ServiceDegraded
+    | ServiceRestored
     | CompactionStarted
     | ContextCompacted
     | CompactionSkipped

@@ -6,6 +6,7 @@ What follows a failed attempt is decided in `recovery`, purely; this is the one 
     Compact       a smaller window, then again
     SwitchModel   the next model of the chain, with a window and a history that fit it
     Resume        the rest of an answer that broke in the middle (`resume`)
+    Degrade       what answers when nobody can be reached: an earlier answer, or no model at all
     GiveUp        the failure is said
 
 A call is let through by the model's circuit breaker before anything is sent, and tells it how it
@@ -17,6 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from palaver.domain.degradation import DegradationLevel
 from palaver.domain.errors import (
     CircuitBreakerOpenError,
     InvalidRequest,
@@ -25,18 +27,21 @@ from palaver.domain.errors import (
     ProviderError,
 )
 from palaver.domain.ids import TurnId
-from palaver.domain.messages import Role
-from palaver.domain.stream import ModelSwitched
+from palaver.domain.messages import Reasoning, Role, StopReason, Text
+from palaver.domain.stream import ModelSwitched, StreamEvent
 from palaver.engine.attempt import Attempt
 from palaver.engine.chain import ModelChain
 from palaver.engine.commits import Commits
 from palaver.engine.inbox import Stop, Waited
 from palaver.engine.integrator import StreamingToolIntegrator
-from palaver.engine.ports import Commit, Emission, TurnPorts
+from palaver.engine.ports import Commit, Emission, StandIn, TurnPorts
 from palaver.engine.requests import RequestMaker
 from palaver.engine.resume import Rejoining, Standing, can_prefill, can_stand, continuation
 from palaver.providers.base import Finished, ModelRequest, ModelStream, ResumableStream
-from palaver.recovery.decision import Compact, ErrorContext, Resume, SwitchModel, Wait
+from palaver.providers.cached import CACHE
+from palaver.recovery import degradation as degraded
+from palaver.recovery.classification import is_unreachable
+from palaver.recovery.decision import Compact, Degrade, ErrorContext, Resume, SwitchModel, Wait
 from palaver.recovery.manager import Call
 
 
@@ -68,6 +73,8 @@ class Course(msgspec.Struct):
     """By the clock's `monotonic`."""
     resumes: int = 0
     """Broken answers that were continued so far."""
+    unreached: ProviderError | None = None
+    """Why no model could be reached. The turn stays with what answers instead."""
 
 
 class Asking:
@@ -100,7 +107,13 @@ class Asking:
         """What happens on the way, as it happens."""
         self._chain.new_message()
         try:
-            async for emission in self._begin(None):
+            unreached = self._course.unreached
+            instead = None if unreached is None else await self._instead()
+            if unreached is not None and instead is not None:
+                begun = self._answer_with_less(instead, unreached)
+            else:
+                begun = self._begin(None)
+            async for emission in begun:
                 yield emission
             while self._outcome is None:
                 async for emission in self._try():
@@ -121,12 +134,14 @@ class Asking:
             try:
                 self._call = await self._chain.admit()
             except CircuitBreakerOpenError as refusal:
-                self._outcome = self._given_up(failure or refusal)
+                async for emission in self._left_alone(refusal, failure or refusal):
+                    yield emission
                 return
             if self._chain.current is not before:
                 why = failure or self._chain.refusal
                 assert why is not None, "a model is passed over for a reason"
-                yield [ModelSwitched(before.name, self._chain.current.name, why.info())]
+                switched = ModelSwitched(before.name, self._chain.current.name, why.info())
+                yield [switched, *self._noted(degraded.Switched(why.info()))]
             async for emission in self._maker.make_room(self._chain.current):
                 yield emission
             refused = self._maker.refusal
@@ -156,6 +171,10 @@ class Asking:
         match self._judged(attempt):
             case Finished() as finished:
                 self._admitted.succeeded()
+                if self._ports.settings.answers.keep and _is_worth_keeping(attempt, finished):
+                    attempt.answers = self._ports.request_key(self._request)
+                if news := self._noted(degraded.Answered(self._chain.is_own, self._has_compacted)):
+                    yield news
                 self._outcome = Answered(attempt, finished)
             case Stop() as stop:
                 _abandon(attempt)
@@ -226,33 +245,42 @@ class Asking:
                 async for emission in self._compact(failure):
                     yield emission
             case SwitchModel():
-                _abandon(attempt)
-                yield self._commits.left(attempt, failure)
+                yield await self._handed_on(attempt, failure)
                 self._admitted.gave_up(failure)
-                self._chain.give_up()
+                self._chain.give_up(failure)
                 async for emission in self._begin(failure):
                     yield emission
             case Resume(seconds=seconds):
                 yield await self._resume(attempt, failure, seconds)
+            case Degrade() if (instead := await self._instead()) is not None:
+                yield self._commits.left(attempt, failure)
+                self._admitted.gave_up(failure)
+                async for emission in self._answer_with_less(instead, failure):
+                    yield emission
             case _:
                 _abandon(attempt)
                 self._admitted.gave_up(failure)
+                if news := self._nobody_reached(failure):
+                    yield news
                 why = self._maker.explained(failure, self._chain.current)
                 self._outcome = Stopped(why, attempt)
 
     def _context(self, attempt: Attempt, failure: ProviderError) -> ErrorContext:
         call, ports = self._admitted, self._ports
         automatic = ports.settings.context.automatic
+        can_move = not failure.in_stream or self._can_be_joined(attempt)
         return ErrorContext(
             failure=failure,
             attempt=self._tries,
             remaining_s=self._course.deadline - ports.clock.monotonic(),
             jitter=ports.chance(),
             has_budget=call.may_resume if failure.in_stream else call.may_repeat,
-            fallback=self._chain.next(),
+            fallback=self._chain.next() if can_move else "",
             can_compact=automatic and not self._has_compacted,
             can_resume=self._can_resume(attempt),
             resumes=self._course.resumes,
+            can_degrade=self._can_degrade,
+            are_others_away=self._chain.is_away,
         )
 
     def _can_resume(self, attempt: Attempt) -> bool:
@@ -278,6 +306,8 @@ class Asking:
             yield emission
         if self._maker.refusal is not None:
             self._outcome = self._given_up(self._maker.refusal)
+        elif news := self._noted(degraded.Shrunk(failure.info())):
+            yield news
         self._request = self._maker.request(self._chain.current)
 
     def _again(self, attempt: Attempt, failure: ProviderError, seconds: float) -> Commit:
@@ -308,6 +338,83 @@ class Asking:
             continues=bool(self._said.texts),
             resets=attempt.resets(),
         )
+
+    async def _handed_on(self, attempt: Attempt, failure: ProviderError) -> Commit:
+        """The attempt is over, and another model goes on: in mid-answer with the rest of it."""
+        if failure.in_stream:
+            self._course.resumes += 1
+            self._may_prefill = True
+            return await self._make_anew(attempt, failure, 0.0)
+        _abandon(attempt)
+        return self._commits.left(attempt, failure)
+
+    # With less than a model.
+
+    @property
+    def _can_degrade(self) -> bool:
+        """Whether something may answer in place of the models. Not what one of them began."""
+        return self._ports.stands_in is not None and not self._said.texts
+
+    async def _instead(self) -> StandIn | None:
+        stands_in, request = self._ports.stands_in, self._maker.request(self._chain.current)
+        return None if stands_in is None else await stands_in.answer(request)
+
+    async def _left_alone(
+        self, refusal: CircuitBreakerOpenError, failure: ProviderError
+    ) -> AsyncIterator[Emission]:
+        """Nobody may be asked, as the newest `refusal` says; `failure` is why in the end."""
+        decision = self._ports.recovery.recover(
+            ErrorContext(
+                failure=refusal,
+                attempt=1,
+                remaining_s=self._course.deadline - self._ports.clock.monotonic(),
+                jitter=0.0,
+                can_degrade=self._can_degrade,
+                are_others_away=self._chain.is_away,
+            )
+        ).decision
+        instead = await self._instead() if isinstance(decision, Degrade) else None
+        if instead is not None:
+            async for emission in self._answer_with_less(instead, failure):
+                yield emission
+            return
+        if news := self._nobody_reached(failure):
+            yield news
+        self._outcome = self._given_up(failure)
+
+    async def _answer_with_less(
+        self, instead: StandIn, failure: ProviderError
+    ) -> AsyncIterator[Emission]:
+        """Not a call of any model: no breaker, budget or statistics hear of it."""
+        self._course.unreached = failure
+        is_cached = instead.name == CACHE
+        level = DegradationLevel.CACHED_ANSWERS if is_cached else DegradationLevel.BASIC_CHAT
+        if news := self._noted(degraded.Unreached(failure.info(), level)):
+            yield news
+        attempt = Attempt(
+            self._ports,
+            self.integrator,
+            instead.stream,
+            number=self._next_number(),
+            model=instead.name,
+        )
+        async for shown in attempt.run():
+            yield shown
+        match attempt.outcome:
+            case Finished() as finished:
+                self._outcome = Answered(attempt, finished)
+            case Stop() as stop:
+                self._outcome = Stopped(stop, attempt)
+            case _:
+                self._outcome = Stopped(failure, attempt)
+
+    def _nobody_reached(self, failure: ProviderError) -> list[StreamEvent]:
+        if failure.in_stream or not (is_unreachable(failure) or self._chain.is_away):
+            return []
+        return self._noted(degraded.Unreached(failure.info()))
+
+    def _noted(self, happening: degraded.Happening) -> list[StreamEvent]:
+        return self._ports.degradation.note(happening)
 
     # Waiting and ending.
 
@@ -349,3 +456,12 @@ def _is_kept(attempt: Attempt) -> bool:
 def _abandon(attempt: Attempt) -> None:
     if isinstance(attempt.stream, ResumableStream):
         attempt.stream.abandon()
+
+
+def _is_worth_keeping(attempt: Attempt, finished: Finished) -> bool:
+    """Whether the answer may be given again to the same request: a good end, nothing called,
+    nothing joined or mended."""
+    is_good = finished.stop in (StopReason.END_TURN, StopReason.STOP_SEQUENCE)
+    is_plain = all(isinstance(block, Text | Reasoning) for block in finished.content)
+    said = any(isinstance(block, Text) for block in finished.content)
+    return is_good and is_plain and said and not (finished.sanitised or attempt.flags)

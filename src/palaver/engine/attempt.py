@@ -74,6 +74,8 @@ class Attempt:
         self.breaks: int = 0 if before is None else before.breaks + 1
         """How often its provider has gone on with the same answer."""
         self.saw_content = False
+        self.answers = b""
+        """The key of its request, where its answer may be given again."""
         self.usage: Usage | None = None
         self.first_token_s: float | None = None
         self._began = ports.clock.monotonic()

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from palaver.domain.errors import CircuitBreakerOpenError
+from palaver.domain.errors import CircuitBreakerOpenError, PalaverError
 from palaver.providers.base import Model
+from palaver.recovery.classification import is_unreachable
 from palaver.recovery.manager import Call, Endpoint, ErrorRecoveryManager
 
 
@@ -20,14 +21,23 @@ class ModelChain:
         self.current = models[0]
         self.refusal: CircuitBreakerOpenError | None = None
         """Why the newest one that was passed over is left alone."""
+        self.is_away = False
+        """Whether one that was asked, or passed over, for this message could not be reached."""
 
     def new_message(self) -> None:
         """Whoever was given up for the message before may be asked for the next one."""
         self._given_up.clear()
+        self.is_away = False
 
-    def give_up(self) -> None:
+    @property
+    def is_own(self) -> bool:
+        """Whether the current model is the one that was chosen."""
+        return self.current is self._models[0]
+
+    def give_up(self, failure: PalaverError | None = None) -> None:
         """Ask the current model no more for this message."""
         self._given_up.add(self.current.name)
+        self.is_away = self.is_away or is_unreachable(failure)
 
     async def admit(self) -> Call:
         """A call to the current model, or to the first one that may be asked, which then is it.
@@ -42,6 +52,7 @@ class ModelChain:
             except CircuitBreakerOpenError as refusal:
                 refusals.append(refusal)
                 self.refusal = refusal
+                self.is_away = self.is_away or is_unreachable(refusal)
             else:
                 self.current = model
                 return call

@@ -28,10 +28,14 @@ from palaver.engine.ports import Commit, TurnPorts
 from palaver.engine.resume import Standing
 from palaver.engine.route import CUT_MESSAGE
 from palaver.providers.base import Finished
+from palaver.providers.cached import CACHE
+from palaver.providers.catalogue import OFFLINE
 
 _Written: TypeAlias = tuple[tuple[Event, ...], tuple[StreamEvent, ...]]
 """Facts, and the events that tell of them."""
 _NOTHING = Standing()
+_STANDING_IN = {OFFLINE.name: Flag.OFFLINE, CACHE: Flag.CACHED}
+"""Who is no model, and how people and later models are told."""
 STOPPED = "This call did not finish: the turn was stopped."
 
 
@@ -66,7 +70,7 @@ class Commits:
         shown = (MessageCompleted(message), reported)
         if message.tool_calls or finished.stop is StopReason.PAUSE:
             return Commit(facts, shown)
-        return self.completed(finished.stop, facts, shown)
+        return replace(self.completed(finished.stop, facts, shown), answers=attempt.answers)
 
     def retrying(
         self,
@@ -192,8 +196,8 @@ class Commits:
         native_id: str = "",
         flags: tuple[Flag, ...] = (),
     ) -> Message:
-        if model == "offline":
-            flags = (*flags, Flag.OFFLINE)
+        if model in _STANDING_IN:
+            flags = (*flags, _STANDING_IN[model])
         return Message(
             Role.ASSISTANT,
             content,

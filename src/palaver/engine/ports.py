@@ -16,7 +16,8 @@ from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import OutputSchema, Scope, Usage
 from palaver.engine.inbox import Inbox
-from palaver.providers.base import BlobReader, Model
+from palaver.providers.base import BlobReader, Model, ModelRequest, ModelStream
+from palaver.recovery.degradation import Degradation
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.settings import Settings
 from palaver.tools.manager import ToolManager
@@ -29,6 +30,8 @@ class Commit(msgspec.Struct, frozen=True):
     shown: tuple[StreamEvent, ...] = ()
     error: PalaverError | None = None
     """What ended the turn, as it was raised, for callers in this process."""
+    answers: bytes = b""
+    """The key of the request that its message answers well, so that it may be given again."""
 
 
 Emission: TypeAlias = Commit | list[StreamEvent]
@@ -62,6 +65,21 @@ class Shrinker(Protocol):
         ...
 
 
+class StandIn(msgspec.Struct, frozen=True):
+    """An answer that no model of the chain gives, under way. `name`: `cache` or `offline`."""
+
+    name: str
+    stream: ModelStream
+
+
+class StandsIn(Protocol):
+    """What answers when nobody of the chain can be reached."""
+
+    async def answer(self, request: ModelRequest) -> StandIn | None:
+        """The answer; None where there is none for such a request."""
+        ...
+
+
 class TurnPorts(msgspec.Struct, frozen=True, kw_only=True):
     """The hands and eyes of a turn. The store is not among them: the driver persists."""
 
@@ -71,6 +89,11 @@ class TurnPorts(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[Model, ...]
     """The conversation's own first, then the ones that stand in for it, in this order."""
     recovery: ErrorRecoveryManager
+    degradation: Degradation
+    stands_in: StandsIn | None
+    """None: such a turn fails."""
+    request_key: Callable[[ModelRequest], bytes]
+    """What makes a request the same as another one; see `request_key`."""
     tools: ToolManager
     window: ContextWindowManager
     shrinker: Shrinker

@@ -17,6 +17,7 @@ import msgspec
 from palaver.domain.errors import ConfigurationError
 from palaver.domain.values import Usage
 from palaver.providers.base import ModelInfo
+from palaver.providers.cached import CACHE
 from palaver.providers.model_facts import ModelFacts, facts, is_chat
 
 OFFLINE = ModelInfo(
@@ -61,7 +62,7 @@ def price(name: str, usage: Usage) -> float | None:
 
     Reads from and writes to the provider's cache are priced as such, long-context tiers included.
     """
-    if name == OFFLINE.name:
+    if name in (OFFLINE.name, CACHE):
         return 0.0
     hour = int(time.time() // 3600)
     rates = _rates(name, hour, bisect_left(_tiers(name, hour), usage.prompt))

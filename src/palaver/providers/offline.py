@@ -30,14 +30,26 @@ from palaver.providers.base import (
 from palaver.providers.catalogue import OFFLINE
 from palaver.providers.offline_calls import Note, Wanted, explicit
 from palaver.providers.offline_intents import wishes
-from palaver.providers.offline_replies import cannot, local, report, small_talk
+from palaver.providers.offline_replies import (
+    ASK_AGAIN,
+    KEY_HELP,
+    STANDS_IN,
+    cannot,
+    local,
+    report,
+    small_talk,
+)
 
 _SENTENCE = re.compile(r".*?(?:[.!?:]\s+|\n+|$)", re.DOTALL)
 _WORD = re.compile(r"\S+\s*|\s+")
 
 
 class OfflineModel:
-    """A `Model` that is no language model and says so."""
+    """A `Model` that is no language model and says so. `stands_in`: for a model that cannot be
+    reached, which each of its answers begins with."""
+
+    def __init__(self, *, stands_in: bool = False) -> None:
+        self._stands_in = stands_in
 
     @property
     def name(self) -> str:
@@ -51,7 +63,7 @@ class OfflineModel:
 
     def stream(self, request: ModelRequest) -> "OfflineStream":
         """Begin an answer."""
-        return OfflineStream(request)
+        return OfflineStream(request, stands_in=self._stands_in)
 
     async def aclose(self) -> None:
         """There is nothing to give back."""
@@ -60,9 +72,9 @@ class OfflineModel:
 class OfflineStream:
     """One answer, in words; a batch is about a sentence."""
 
-    def __init__(self, request: ModelRequest) -> None:
+    def __init__(self, request: ModelRequest, *, stands_in: bool = False) -> None:
         self.request_id = ""
-        self._request = request
+        self._request, self._stands_in = request, stands_in
         self._said: list[str] = []
         self._calls: list[ToolCall] = []
         self._usage: Usage | None = None
@@ -76,7 +88,7 @@ class OfflineStream:
                 hint="Choose a language model for structured output: set ANTHROPIC_API_KEY or "
                 "OPENAI_API_KEY, or pass a model.",
             )
-        answer = _answer(self._request)
+        answer = _answer(self._request, stands_in=self._stands_in)
         for sentence in _SENTENCE.findall(answer.text):
             if sentence:
                 await self._go_on()
@@ -116,7 +128,14 @@ class _Answer(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-def _answer(request: ModelRequest) -> _Answer:
+def _answer(request: ModelRequest, *, stands_in: bool) -> _Answer:
+    answer = _answer_alone(request, stands_in=stands_in)
+    if not stands_in or not answer.text:
+        return answer
+    return msgspec.structs.replace(answer, text=f"{STANDS_IN}\n\n{answer.text}")
+
+
+def _answer_alone(request: ModelRequest, *, stands_in: bool) -> _Answer:
     last = request.messages[-1] if request.messages else None
     if last is not None and last.role is Role.TOOL:
         asked = request.messages[-2].tool_calls if len(request.messages) > 1 else ()
@@ -124,7 +143,7 @@ def _answer(request: ModelRequest) -> _Answer:
         return _answered(report(asked, last.tool_results), (), read)
     message = _asked(request.messages)
     text = "" if message is None else message.text
-    said, wanted = _considered(request, text, message)
+    said, wanted = _considered(request, text, message, away=stands_in)
     calls = tuple(
         ToolCall(
             # Unique in the conversation: no other message has this number.
@@ -149,7 +168,7 @@ def _asked(messages: Sequence[Message]) -> Message | None:
 
 
 def _considered(
-    request: ModelRequest, text: str, message: Message | None
+    request: ModelRequest, text: str, message: Message | None, *, away: bool
 ) -> tuple[str, list[Wanted]]:
     """What to say, and what to call."""
     choice = request.settings.tool_choice
@@ -164,7 +183,9 @@ def _considered(
         if not wanted:
             notes.append("I am no language model; `help` says what I can do.")
         return "\n\n".join(dict.fromkeys(notes)), wanted
-    return small_talk(text, tools) or cannot(message, tools), []
+    advice = ASK_AGAIN if away else KEY_HELP
+    said = small_talk(text, tools, advice=advice) or cannot(message, tools, advice=advice)
+    return said, []
 
 
 def _forced(text: str, tools: Sequence[ToolSpec], choice: str) -> list[Wanted | Note]:

@@ -54,6 +54,8 @@ KEY_HELP = (
     "To talk to a language model, set a key and start again: `export ANTHROPIC_API_KEY=…` or "
     "`export OPENAI_API_KEY=…`. `palaver doctor` shows what is configured and what is missing."
 )
+STANDS_IN = "No model can be reached now; the offline responder answers."
+ASK_AGAIN = "Ask again when the model can be reached: then it answers."
 _EXAMPLES = {
     "calculate": "calculate: `what is 17*23?`",
     "time": "tell the time: `what time is it in Tokyo?`",
@@ -76,26 +78,27 @@ def local(text: str, messages: Sequence[Message]) -> str | None:
     return summary(messages[:-1]) if _SUMMARY.search(text) else None
 
 
-def small_talk(text: str, tools: Sequence[ToolSpec]) -> str | None:
-    """An answer about the responder itself, or to a greeting; None where the text is neither."""
+def small_talk(text: str, tools: Sequence[ToolSpec], *, advice: str = KEY_HELP) -> str | None:
+    """An answer about the responder itself, or to a greeting; None where the text is neither.
+    `advice`: how to come to a language model."""
     if _KEY.search(text):
-        return f"{_NO_MODEL} {KEY_HELP}"
+        return f"{_NO_MODEL} {advice}"
     if _HELP.search(text) or _WHO.search(text):
-        return f"{_NO_MODEL} {_abilities(tools)}\n\n{KEY_HELP}"
+        return f"{_NO_MODEL} {_abilities(tools)}\n\n{advice}"
     if _THANKS.match(text):
         return "You are welcome."
     if _GREETING.match(text):
-        return f"Hello! {_NO_MODEL} {_abilities(tools)}\n\n{KEY_HELP}"
+        return f"Hello! {_NO_MODEL} {_abilities(tools)}\n\n{advice}"
     return None
 
 
-def cannot(message: Message | None, tools: Sequence[ToolSpec]) -> str:
+def cannot(message: Message | None, tools: Sequence[ToolSpec], *, advice: str = KEY_HELP) -> str:
     """The honest answer to everything else."""
     blocks = () if message is None else message.content
     seen = "look at pictures" if any(isinstance(b, Image) for b in blocks) else "answer that"
     if any(isinstance(b, File) for b in blocks):
         seen = "read attachments"
-    return f"I cannot {seen}: {_NO_MODEL} {_abilities(tools)}\n\n{KEY_HELP}"
+    return f"I cannot {seen}: {_NO_MODEL} {_abilities(tools)}\n\n{advice}"
 
 
 def report(calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> str:

@@ -150,10 +150,8 @@ class CircuitBreaker:
         if self._is_closed:
             return Permit(self, is_probe=False)
         now = self._monotonic()
-        if now < self._open_until:
-            raise self._refusal(self._open_until - now)
-        if now < self._probe_until:
-            raise self._refusal(self._probe_until - now)
+        if now < max(self._open_until, self._probe_until):
+            raise self.refusal()
         self._probe_until = now + self._settings.probe_s
         self._tell()
         return Permit(self, is_probe=True)
@@ -169,6 +167,13 @@ class CircuitBreaker:
         if self._is_closed:
             return True
         return self._monotonic() >= max(self._open_until, self._probe_until)
+
+    def refusal(self) -> CircuitBreakerOpenError:
+        """What a call is told that is not let through now, with the seconds until one would be."""
+        now = self._monotonic()
+        until = self._open_until if now < self._open_until else self._probe_until
+        seconds = max(0.0, until - now)
+        return CircuitBreakerOpenError(self.name, retry_after_s=seconds, cause=self._last_error)
 
     def reading(self) -> BreakerReading:
         """What it is now; costs nothing and changes nothing."""
@@ -250,9 +255,6 @@ class CircuitBreaker:
         if self._is_closed:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self._open_until else BreakerState.HALF_OPEN
-
-    def _refusal(self, seconds: float) -> CircuitBreakerOpenError:
-        return CircuitBreakerOpenError(self.name, retry_after_s=seconds, cause=self._last_error)
 
     def _tell(self) -> None:
         if self._changed is not None:

@@ -22,6 +22,7 @@ from palaver.domain.errors import (
     Overloaded,
     PermissionDenied,
     ProtocolViolation,
+    ProviderError,
     ProviderTimeout,
     QuotaExhausted,
     RateLimited,
@@ -68,18 +69,20 @@ class Traits(msgspec.Struct, frozen=True):
     """Another model or provider may do it."""
     credential: bool = False
     """It is about the key, not about the provider."""
+    away: bool = False
+    """The other side cannot be reached, or has no time for anybody; the request may be good."""
 
 
 _C = ErrorClassification
 _TRAITS: dict[ErrorClassification, Traits] = {
-    _C.NETWORK: Traits(passes=True, counts=True, elsewhere=True),
-    _C.TIMEOUT: Traits(passes=True, counts=True, elsewhere=True),
-    _C.RATE_LIMIT: Traits(passes=True, counts=True, elsewhere=True),
-    _C.OVERLOAD: Traits(passes=True, counts=True, elsewhere=True),
-    _C.SERVER: Traits(passes=True, counts=True, elsewhere=True),
-    _C.TRUNCATION: Traits(passes=True, counts=True, elsewhere=True),
+    _C.NETWORK: Traits(passes=True, counts=True, elsewhere=True, away=True),
+    _C.TIMEOUT: Traits(passes=True, counts=True, elsewhere=True, away=True),
+    _C.RATE_LIMIT: Traits(passes=True, counts=True, elsewhere=True, away=True),
+    _C.OVERLOAD: Traits(passes=True, counts=True, elsewhere=True, away=True),
+    _C.SERVER: Traits(passes=True, counts=True, elsewhere=True, away=True),
+    _C.TRUNCATION: Traits(passes=True, counts=True, elsewhere=True, away=True),
     _C.PROTOCOL: Traits(passes=True, counts=True, elsewhere=True),
-    _C.UNAVAILABLE: Traits(elsewhere=True),
+    _C.UNAVAILABLE: Traits(elsewhere=True, away=True),
     _C.QUOTA: Traits(elsewhere=True, credential=True),
     _C.AUTH: Traits(elsewhere=True, credential=True),
     _C.PERMISSION: Traits(elsewhere=True),
@@ -118,3 +121,21 @@ def classify(error: BaseException) -> ErrorClassification:
 def traits(kind: ErrorClassification) -> Traits:
     """What the class means. Of what is not known nothing good is assumed."""
     return _TRAITS.get(kind, Traits())
+
+
+def is_unreachable(error: BaseException | None) -> bool:
+    """Whether a failure says that a model could not be reached: not that of a key, a request, or
+    of the turn's own time."""
+    if isinstance(error, ProviderTimeout):
+        return error.clock != "turn"
+    if isinstance(error, CircuitBreakerOpenError):
+        return error.cause not in _CREDENTIAL_CODES
+    return error is not None and traits(classify(error)).away
+
+
+_CREDENTIAL_CODES = frozenset(
+    type_.code
+    for type_, kind in _TYPES
+    if issubclass(type_, ProviderError) and traits(kind).credential
+)
+"""With one of these as its cause a breaker is that of a key, which waiting does not mend."""

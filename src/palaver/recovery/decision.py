@@ -1,10 +1,10 @@
 """What follows a failed attempt: a pure decision, which one loop carries out.
 
-    failed before its first content                failed in mid-answer
-      too long for the window  → Compact, once       may be continued  → Resume, at most twice
-      may pass by itself       → Wait                otherwise         → GiveUp: what was shown
-      else, or too often       → SwitchModel                             cannot be taken back
-      nobody left              → Degrade
+    failed before its first content                failed in mid-answer, at most twice
+      too long for the window  → Compact, once       may be continued   → Resume
+      may pass by itself       → Wait                not by this model  → SwitchModel
+      else, or too often       → SwitchModel         otherwise          → GiveUp: what was shown
+      nobody can be reached    → Degrade                                  cannot be taken back
       nothing helps            → GiveUp
 
 A provider's word (`Retry-After`, `x-should-retry`) comes before our tables. Whatever is repeated is
@@ -16,7 +16,12 @@ from typing import TypeAlias
 import msgspec
 
 from palaver.domain.errors import ProviderError
-from palaver.recovery.classification import ErrorClassification, classify, traits
+from palaver.recovery.classification import (
+    ErrorClassification,
+    classify,
+    is_unreachable,
+    traits,
+)
 from palaver.recovery.policy import RetryPolicy, create_adaptive_policy
 from palaver.settings import RetrySettings
 
@@ -67,7 +72,8 @@ class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
     has_budget: bool = True
     """Whether the model's retry budget allows anything to be repeated."""
     fallback: str = ""
-    """The next model of the chain that is not left alone by its breaker."""
+    """The next model of the chain that is not left alone by its breaker; in mid-answer, one that
+    can go on with what was said."""
     can_compact: bool = False
     """The window has not been made smaller for this request yet."""
     can_resume: bool = False
@@ -75,7 +81,9 @@ class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
     resumes: int = 0
     """Streams continued in this turn so far."""
     can_degrade: bool = False
-    """Whoever asks can answer with less. Turns cannot yet, and leave it False."""
+    """Whoever asks can answer with less."""
+    are_others_away: bool = False
+    """Another model of the chain could not be reached."""
 
     @property
     def kind(self) -> ErrorClassification:
@@ -99,16 +107,32 @@ def decide(context: ErrorContext, settings: RetrySettings) -> Decision:
         return Wait(waiting)
     if context.fallback and traits(kind).elsewhere:
         return SwitchModel(context.fallback)
-    return Degrade() if context.can_degrade and traits(kind).elsewhere else GiveUp()
+    return Degrade() if context.can_degrade and _is_nobody_there(context) else GiveUp()
+
+
+def _is_nobody_there(context: ErrorContext) -> bool:
+    """Not of a wrong key or a bad request: those are said, unless another model is away."""
+    are_others = context.are_others_away and traits(context.kind).elsewhere
+    return are_others or is_unreachable(context.failure)
 
 
 def _in_stream(context: ErrorContext, settings: RetrySettings) -> Decision:
-    can = context.can_resume and context.resumes < settings.resumes and context.has_budget
-    if not can or not traits(context.kind).passes or context.failure.should_retry is False:
+    if not context.can_resume or context.resumes >= settings.resumes:
         return GiveUp()
+    waiting = _waiting_in_stream(context, settings)
+    if waiting is not None:
+        return Resume(waiting)
+    can_go_on = context.fallback and traits(context.kind).elsewhere and context.remaining_s > 0
+    return SwitchModel(context.fallback) if can_go_on else GiveUp()
+
+
+def _waiting_in_stream(context: ErrorContext, settings: RetrySettings) -> float | None:
+    """Seconds until the model itself may be asked for the rest, or None where it may not."""
+    failure = context.failure
+    if not context.has_budget or not traits(context.kind).passes or failure.should_retry is False:
+        return None
     seconds = policy_for(context, settings).backoff(1, jitter=context.jitter)
-    seconds = max(seconds, context.failure.retry_after_s or 0.0)
-    return GiveUp() if seconds >= context.remaining_s else Resume(seconds)
+    return _unless_too_long(max(seconds, failure.retry_after_s or 0.0), context, settings)
 
 
 def _waiting(context: ErrorContext, settings: RetrySettings) -> float | None:
@@ -120,6 +144,12 @@ def _waiting(context: ErrorContext, settings: RetrySettings) -> float | None:
     seconds = policy.backoff(context.attempt, jitter=context.jitter)
     if failure.retry_after_s is not None:
         seconds = max(failure.retry_after_s, 0.0) + context.jitter * 0.25
+    return _unless_too_long(seconds, context, settings)
+
+
+def _unless_too_long(
+    seconds: float, context: ErrorContext, settings: RetrySettings
+) -> float | None:
     # Rather ask another model than let a person wait for this one.
     longest = settings.patience_s if context.fallback else context.remaining_s
     return None if seconds >= min(longest, context.remaining_s) else seconds

@@ -24,6 +24,7 @@ from palaver.recovery.classification import classify, traits
 from palaver.recovery.decision import (
     Compact,
     Decision,
+    Degrade,
     ErrorContext,
     Resume,
     SwitchModel,
@@ -37,6 +38,7 @@ _LIMIT = 512
 _ASK_AGAIN_S = 2.0
 """When another process has the probe: until we look again."""
 _DEFAULTS = Settings()
+NOBODY = "No model can be reached now:"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -63,7 +65,7 @@ class RecoveryResult(msgspec.Struct, frozen=True):
 
     decision: Decision
     fallback_response: str = ""
-    """What is answered instead, where the decision is to degrade; turns do not degrade yet."""
+    """What may be said instead, where the decision is to degrade."""
 
     @property
     def should_retry(self) -> bool:
@@ -201,14 +203,38 @@ class ErrorRecoveryManager:
         """The same for anything else that is asked over a network, for example a remote tool."""
         return self._breaker(name).admit()
 
+    async def admit_aside(self, endpoint: Endpoint) -> Call:
+        """The same for what nobody waits for (a title, a summary): it is never the probe that
+        everybody else waits for."""
+        side = self._sides.get(endpoint) or self._side(endpoint)
+        for breaker in (side.breaker, side.key):
+            if breaker is not None and not breaker.is_closed:
+                raise breaker.refusal()
+        return await self.admit(endpoint)
+
     def is_admitting(self, endpoint: Endpoint) -> bool:
         """Whether a call would be let through now."""
+        return self.refusal(endpoint) is None
+
+    def refusal(self, endpoint: Endpoint) -> CircuitBreakerOpenError | None:
+        """Why a call would not be let through now; None where it would be."""
         side = self._sides.get(endpoint) or self._side(endpoint)
-        return side.breaker.admits and (side.key is None or side.key.admits)
+        for breaker in (side.breaker, side.key):
+            if breaker is not None and not breaker.admits:
+                return breaker.refusal()
+        return None
+
+    def budgets(self) -> dict[str, float]:
+        """What is left of each model's retry budget, as a share from 0 to 1; nothing is repeated
+        from a half down."""
+        whole = self._settings.budget.tokens
+        return {name: budget.tokens / whole for name, budget in self._budgets.items()}
 
     def recover(self, context: ErrorContext) -> RecoveryResult:
         """What is to be done about a failed attempt."""
-        return RecoveryResult(decide(context, self._settings.retry))
+        decision = decide(context, self._settings.retry)
+        said = f"{NOBODY} {context.failure.message}" if isinstance(decision, Degrade) else ""
+        return RecoveryResult(decision, said)
 
     def readings(self) -> tuple[BreakerReading, ...]:
         """Every breaker as it is now, the ones that are not closed first."""

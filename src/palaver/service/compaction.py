@@ -34,6 +34,7 @@ from palaver.engine.assemble import offered_tools, system_prompt
 from palaver.engine.ports import Shrunk
 from palaver.providers import catalogue
 from palaver.providers.base import Model, ModelInfo
+from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.summarising import ModelSummariser
 from palaver.settings import Settings
 from palaver.system import new_id
@@ -65,11 +66,12 @@ class Compactions:
         clock: Clock,
         chance: Callable[[], float],
         price: Callable[[str, Usage], float | None],
+        recovery: ErrorRecoveryManager,
         strategies: Sequence[Strategy] = (),
     ) -> None:
         self._window, self._model, self._tools = window, model, tools
         self._settings, self._clock, self._chance = settings, clock, chance
-        self._price = price
+        self._price, self._recovery = price, recovery
         self.compactor = ConversationCompactor(settings.context, strategies=Strategies(strategies))
         self._analysers: OrderedDict[ConversationId, _Analyser] = OrderedDict()
 
@@ -216,7 +218,7 @@ class Compactions:
         if model.name == "offline":
             return None
         return ModelSummariser(
-            model, retry=self._settings.retry, clock=self._clock, chance=self._chance
+            model, recovery=self._recovery, clock=self._clock, chance=self._chance
         )
 
     def _analyser(self, conversation: ConversationId) -> "_Analyser":

@@ -11,6 +11,7 @@ from palaver.domain.errors import (
     ConversationBusy,
     InvalidInput,
     PalaverError,
+    StoreError,
     TurnFailure,
 )
 from palaver.domain.ids import CallId, ConversationId, MessageId, TurnId
@@ -26,6 +27,7 @@ from palaver.domain.values import (
     TurnOutcome,
     UserPreferences,
 )
+from palaver.recovery.degradation import DegradedConversationState
 from palaver.service import branching
 from palaver.service.actions import (
     AnswerAgain,
@@ -52,6 +54,7 @@ from palaver.service.preferences import changed_preferences
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Collector, Reply
 from palaver.service.state import StateManager
+from palaver.settings import OnUnreachable
 from palaver.streams.cursor import After
 from palaver.streams.session import Numbered, StreamSession
 from palaver.system import new_id
@@ -60,7 +63,6 @@ if TYPE_CHECKING:
     from palaver.service.turns import TurnRunner
 
 OnBusy: TypeAlias = Literal["reject", "queue", "interrupt"]
-OnUnreachable: TypeAlias = Literal["fail", "queue"]
 POLL_S = 0.25
 """Between looks at a conversation that another process is busy with."""
 
@@ -96,6 +98,11 @@ class Conversation(Continuing, Compacting):
     def outbox(self) -> Outbox:
         """What waits until a model can be reached."""
         return Outbox(self._states, self._runner)
+
+    @property
+    def degraded(self) -> DegradedConversationState:
+        """What of the service there is now for this conversation, and why not all of it."""
+        return self._runner.degraded(self.state).now
 
     # Talking.
 
@@ -171,7 +178,9 @@ class Conversation(Continuing, Compacting):
         `on_busy` says what happens while another turn is open: reject raises ConversationBusy,
         queue waits for it, interrupt cancels it. `on_unreachable` (None: as the settings say):
         `queue` keeps the message in the outbox while no model can be reached. PromptKept says so,
-        or `TurnFailed.kept` where a turn had begun. Raises InvalidInput, ConfigurationError and
+        or `TurnFailed.kept` where a turn had begun. `offline` has it answered at once, by an
+        earlier answer to the same request, else by the offline responder (`ServiceDegraded`,
+        `Flag.CACHED`, `Flag.OFFLINE`). Raises InvalidInput, ConfigurationError and
         StoreError before anything is accepted.
         """
         schema, tools = schema_of(output), checked_tools(client_tools)
@@ -205,9 +214,16 @@ class Conversation(Continuing, Compacting):
                     done = await self._states.dispatch(reviewed, is_reviewed=True)
                 except ConversationBusy:
                     done = None
+                except StoreError as error:
+                    self._runner.degradation.store_refused(error)
+                    raise
+                else:
+                    self._runner.degradation.store_works()
                 if done is not None and done.replayed is None:
                     question = self._question()
-                    return self._runner.run(self._states, reviewed.turn, question, keeping=keeping)
+                    return self._runner.run(
+                        self._states, reviewed.turn, question, keeping=keeping, instead=mode
+                    )
             if done is not None and done.replayed is not None:
                 turn = self.state.resent_as(done.replayed)
                 return await self._sessions.reading(self.id, turn)

@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from palaver import log
-from palaver.domain.errors import PalaverError, StaleWriter, TurnTakenOver
+from palaver.domain.errors import PalaverError, StaleWriter, StoreError, TurnTakenOver
+from palaver.domain.events import MessageAdded
 from palaver.domain.stream import StreamEvent, TurnFailed
 from palaver.domain.values import Scope
 from palaver.engine.ports import Commit, Emission
 from palaver.service.actions import RecordFacts
+from palaver.service.answers import CachedAnswers
 from palaver.service.outbox import Keeping, kept
-from palaver.service.state import StateManager
+from palaver.service.state import Dispatched, StateManager
 from palaver.settings import StreamSettings
 from palaver.store.base import ConversationStore
 from palaver.streams.session import StreamSession
@@ -34,11 +36,15 @@ class TurnDriver:
         settings: StreamSettings,
         moved: Callable[[StreamSession], Awaitable[None]],
         keeping: Keeping | None = None,
+        answers: CachedAnswers | None = None,
+        refused: Callable[[StoreError], list[StreamEvent]] | None = None,
     ) -> None:
-        """`keeping`: the question goes to the outbox when no model can be reached."""
+        """`keeping`: the question goes to the outbox when no model can be reached. `answers`: where
+        good ones are noted. `refused` is told what the store does not take, and says what to show.
+        """
         self._states, self._store, self._scope = states, store, scope
         self._session, self._settings, self._moved = session, settings, moved
-        self._keeping = keeping
+        self._keeping, self._answers, self._refused = keeping, answers, refused
         self._flush: asyncio.TimerHandle | asyncio.Task[None] | None = None
         """Deltas will be written, or are being written."""
         self._look: asyncio.TimerHandle | asyncio.Task[None] | None = None
@@ -86,7 +92,10 @@ class TurnDriver:
         log.get("turn").error("turn_lost", turn=self._session.turn, code=error.code)
         self._session.error = error
         if not self._session.is_ended:
-            self._session.publish([TurnFailed(self._session.turn, error.info())])
+            news: list[StreamEvent] = []
+            if self._refused is not None and isinstance(error, StoreError):
+                news = self._refused(error)
+            self._session.publish([*news, TurnFailed(self._session.turn, error.info())])
 
     # Another process may take the turn, also while nothing of it is written.
 
@@ -123,11 +132,20 @@ class TurnDriver:
             rows = self._session.unwritten(commit.shown)
             run = (self._session.turn, rows) if rows else None
             facts = RecordFacts(commit.facts, self._session.turn, self._session.epoch)
-            await self._states.dispatch(facts, run=run)
+            done = await self._states.dispatch(facts, run=run)
             self._has_written = self._has_written or bool(rows)
             self._session.error = commit.error
             self._session.publish(commit.shown)
             self._session.written(self._session.last)
+        if commit.answers and self._answers is not None:
+            await self._note(self._answers, done, commit.answers)
+
+    async def _note(self, answers: CachedAnswers, done: Dispatched, key: bytes) -> None:
+        """Remember where the answer stands that was just written."""
+        first = done.state.seq - len(done.facts) + 1
+        for number, fact in enumerate(done.facts, first):
+            if isinstance(fact, MessageAdded):
+                await answers.note(done.state.id, number, fact.message, key)
 
     def _flush_later(self) -> None:
         if self._flush is None:

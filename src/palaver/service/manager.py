@@ -21,6 +21,7 @@ from palaver.domain.messages import File, Flag, Image
 from palaver.domain.reducer import apply
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
 from palaver.providers.base import Model
+from palaver.recovery.degradation import GracefulDegradationManager
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service import branching, exports
 from palaver.service.conversation import Conversation
@@ -61,7 +62,8 @@ class ConversationManager:
     """Conversations of one scope. Made by `palaver.open`; takes every part as a port.
 
     `fallbacks`: names of models that stand in, in this order, for one that fails. `recovery`: what
-    is known of models' health; managers of one process may share it.
+    is known of models' health; managers of one process may share it. `offline`: answers where no
+    model can be reached and the settings want that.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ConversationManager:
         defaults: UserPreferences = _DEFAULTS,
         middleware: Sequence[StateMiddleware] = (),
         strategies: Sequence[Strategy] = (),
+        offline: Callable[[], Model] | None = None,
         owns_store: bool = True,
     ) -> None:
         self._store, self._blobs, self._scope = store, blobs, scope
@@ -118,6 +121,7 @@ class ConversationManager:
             reload=self._reload,
             states=self._states,
             strategies=strategies,
+            offline=offline,
         )
 
         self._sender = OutboxSender(
@@ -128,7 +132,8 @@ class ConversationManager:
             states=self._states,
             runner=self._runner,
         )
-        self._runner.answered, self._runner.waiting = self._sender.answered, self._sender.begin
+        self._runner.model_answered = self._sender.answered
+        self._runner.waiting = self._sender.begin
         self._turns = TurnDirectory(
             store=store, scope=scope, sessions=self._runner.sessions, states=self._states
         )
@@ -137,6 +142,11 @@ class ConversationManager:
     def streams(self) -> StreamManager:
         """The turns of this process; its `bus` hears every event."""
         return self._runner.streams
+
+    @property
+    def degradation(self) -> GracefulDegradationManager:
+        """What of the service is amiss, with whom, and since when."""
+        return self._runner.degradation
 
     def use(self, middleware: StateMiddleware) -> None:
         """Let `middleware` see every later command of conversations opened from now on."""
@@ -221,6 +231,7 @@ class ConversationManager:
                 await self._handle(states).cancel()
             self._open.forget(checked)
         self._runner.preparations.drop(checked)
+        self._runner.degradation.forget(checked)
         await self._store.delete(self._scope, checked)
 
     async def fork(self, conversation: str, *, at: str | None = None) -> Conversation:
@@ -398,11 +409,14 @@ class ConversationManager:
         it."""
         self._sender.begin(now=True)
 
-    async def aclose(self, *, drain_s: float = 0.0) -> None:
+    async def aclose(self, *, drain_s: float = 0.0, leave: bool = False) -> None:
         """Accept nothing more, give running turns `drain_s` seconds to end by themselves, cancel
-        the others, keep what they said, and close the store if it is one's own."""
+        the others, keep what they said, and close the store if it is one's own.
+
+        `leave`: the others stay open as if the process had died, with all that they said; the next
+        one decides about them (`turn.on_restart`)."""
         await self._sender.aclose()
-        await self._runner.aclose(drain_s=drain_s)
+        await self._runner.aclose(drain_s=drain_s, leave=leave)
         if self._owns_store:
             await self._store.close()
 

@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from palaver.domain.errors import (
-    CircuitBreakerOpenError,
-    ConnectionFailed,
-    Overloaded,
-    PalaverError,
-    PromptKept,
-    ProviderTimeout,
-    ServerFailure,
-)
+from palaver.domain.errors import PalaverError, PromptKept
 from palaver.domain.events import MessageAdded, TurnClosed
 from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Role
@@ -28,6 +20,7 @@ from palaver.domain.outbox import QueuedPrompt, by_key
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import TurnFailed
 from palaver.engine.ports import Commit
+from palaver.recovery.classification import is_unreachable
 from palaver.service.actions import SendMessage
 from palaver.service.inbound import MessageInput, user_message
 from palaver.service.prompts import EditPrompt, QueuePrompt, SendPrompt, WithdrawPrompt, kept_from
@@ -126,14 +119,6 @@ async def keep(states: StateManager, command: SendMessage, reason: str) -> TurnI
 def kept_error(prompt: MessageId) -> PromptKept:
     """What somebody is told whose prompt waits."""
     return PromptKept("no model can be reached now; what you said is kept", prompt=prompt)
-
-
-def is_unreachable(error: BaseException | None) -> bool:
-    """Whether a failure says that the model could not be reached, or did not work at all."""
-    if isinstance(error, ProviderTimeout):
-        return error.clock != "turn"
-    kinds = (ConnectionFailed, Overloaded, ServerFailure, CircuitBreakerOpenError)
-    return isinstance(error, kinds)
 
 
 def kept(state: ConversationState, commit: Commit, keeping: Keeping | None) -> Commit:

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from palaver.context.summary import Limits, SummaryAnswer, SummaryRequest
 from palaver.context.tokens import text_tokens
 from palaver.domain.clock import Clock
-from palaver.domain.errors import PalaverError, ProviderError, ProviderTimeout, StreamTruncated
+from palaver.domain.errors import (
+    CircuitBreakerOpenError,
+    PalaverError,
+    ProviderError,
+    ProviderTimeout,
+    StreamTruncated,
+)
 from palaver.domain.events import SideRequestMade
 from palaver.domain.messages import Message, Reasoning, Text
 from palaver.domain.values import GenerationSettings, Usage
+from palaver.engine.chain import endpoint
 from palaver.providers.base import Finished, Model, ModelRequest
-from palaver.recovery.decision import ErrorContext, Wait, decide
-from palaver.settings import RetrySettings
+from palaver.recovery.decision import ErrorContext, Wait
+from palaver.recovery.manager import Call, ErrorRecoveryManager
 
 PATIENCE_S = 120.0
 """For all tries of one request: a summary that comes too late is of no use."""
@@ -25,12 +32,13 @@ class ModelSummariser:
         self,
         model: Model,
         *,
-        retry: RetrySettings,
+        recovery: ErrorRecoveryManager,
         clock: Clock,
         chance: Callable[[], float],
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._model, self._retry, self._clock, self._chance = model, retry, clock, chance
+        self._model, self._recovery = model, recovery
+        self._clock, self._chance = clock, chance
         self._patience_s = patience_s
         self.made: list[SideRequestMade] = []
 
@@ -44,32 +52,43 @@ class ModelSummariser:
         writer that hangs must not keep others from being asked."""
         began = self._clock.monotonic()
         try:
+            call = await self._recovery.admit_aside(endpoint(self._model))
+        except CircuitBreakerOpenError as refusal:  # nothing is asked, and nothing costs anything
+            return SummaryAnswer(model=self._model.name, error=refusal.info())
+        try:
             async with asyncio.timeout(self._patience_s):
-                return await self._answer(request, began)
+                return await self._answer(request, began, call)
         except TimeoutError:
             late = f"the summary took longer than {self._patience_s:g} s"
             return self._failed(ProviderTimeout(late, clock="turn"), began)
+        finally:
+            call.release()
+            await self._recovery.tell()
 
-    async def _answer(self, request: SummaryRequest, began: float) -> SummaryAnswer:
+    async def _answer(self, request: SummaryRequest, began: float, call: Call) -> SummaryAnswer:
         tries = 0
         while True:
             tries += 1
             try:
                 finished = await self._once(request)
             except ProviderError as failure:
+                call.failed(failure)
                 context = ErrorContext(
                     failure=failure,
                     attempt=tries,
                     remaining_s=self._patience_s - (self._clock.monotonic() - began),
                     jitter=self._chance(),
+                    has_budget=call.may_repeat,
                 )
-                decision = decide(context, self._retry)
+                decision = self._recovery.recover(context).decision
                 if not isinstance(decision, Wait):
+                    call.gave_up(failure)
                     return self._failed(failure, began)
                 await self._clock.sleep(decision.seconds)
             except PalaverError as error:  # the model cannot be used as things stand
                 return self._failed(error, began)
             else:
+                call.succeeded()
                 return self._answered(request, finished, began)
 
     async def _once(self, request: SummaryRequest) -> Finished:

@@ -2,12 +2,14 @@
 
 import re
 
-from palaver.domain.errors import StreamTruncated
+from palaver.domain.errors import ProviderError, StreamTruncated
 from palaver.domain.events import SideRequestMade
 from palaver.domain.messages import Flag, Message, Role
 from palaver.domain.state import ConversationState
 from palaver.domain.values import GenerationSettings, Usage
+from palaver.engine.chain import endpoint
 from palaver.providers.base import Finished, Model, ModelRequest
+from palaver.recovery.manager import ErrorRecoveryManager
 
 LONGEST = 60
 _ASKED = (
@@ -42,9 +44,26 @@ def shortened(text: str) -> str:
     ).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-async def model_title(model: Model, state: ConversationState) -> tuple[str, SideRequestMade]:
+async def model_title(
+    model: Model, state: ConversationState, recovery: ErrorRecoveryManager
+) -> tuple[str, SideRequestMade]:
     """A title by `model`, from the first question and its answer, and what it cost. Raises
-    ProviderError."""
+    ProviderError, at once where a breaker leaves the model alone."""
+    call = await recovery.admit_aside(endpoint(model))
+    try:
+        named = await _named_by(model, state)
+    except ProviderError as failure:
+        call.failed(failure)
+        call.gave_up(failure)
+        raise
+    else:
+        call.succeeded()
+        return named
+    finally:
+        call.release()
+
+
+async def _named_by(model: Model, state: ConversationState) -> tuple[str, SideRequestMade]:
     read = [Message(m.role, m.content) for m in state.messages[:2] if m.text]
     excerpt = "\n\n".join(f"{m.role}: {m.text[:_EXCERPT]}" for m in read)
     request = ModelRequest(

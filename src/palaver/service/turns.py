@@ -12,7 +12,7 @@ from palaver.domain.clock import Clock
 from palaver.domain.errors import InvalidInput, NotFound, PalaverError, ProviderError, StoreError
 from palaver.domain.events import SideRequestMade
 from palaver.domain.ids import BlobId, ConversationId, MessageId, TurnId
-from palaver.domain.messages import File, Image, Message
+from palaver.domain.messages import File, Flag, Image, Message
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import Scope, Usage
@@ -21,8 +21,10 @@ from palaver.engine.inbox import Inbox, Stop
 from palaver.engine.ports import Emission, TurnPorts
 from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
+from palaver.recovery.degradation import Degradation, GracefulDegradationManager
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.actions import NameConversation, RecordSideRequests
+from palaver.service.answers import CachedAnswers, StandingIn
 from palaver.service.compaction import Compactions
 from palaver.service.driver import TurnDriver
 from palaver.service.ending import TurnEnder
@@ -35,7 +37,7 @@ from palaver.service.sessions import TurnSessions
 from palaver.service.shrinking import TurnShrinker
 from palaver.service.state import StateManager
 from palaver.service.titles import extractive_title, model_title
-from palaver.settings import Settings
+from palaver.settings import OnUnreachable, Settings
 from palaver.store.base import BlobStore, ConversationStore, TurnRecord
 from palaver.streams.manager import StreamManager
 from palaver.streams.session import StreamSession
@@ -65,6 +67,7 @@ class TurnRunner:
         reload: Callable[[MessageId], Awaitable[None]],
         states: Callable[[ConversationId], Awaitable[StateManager]],
         strategies: Sequence[Strategy] = (),
+        offline: Callable[[], Model] | None = None,
     ) -> None:
         self.sessions = TurnSessions(
             store=store,
@@ -77,6 +80,9 @@ class TurnRunner:
         self._store, self._blobs, self._scope = store, blobs, scope
         self._model, self._chance, self._price = model, chance, price
         self.recovery, self._fallbacks = recovery, tuple(fallbacks)
+        self.degradation = GracefulDegradationManager(recovery, clock=clock)
+        self.answers = CachedAnswers(store, scope, settings=settings.answers)
+        self._stands_in = StandingIn(self.answers, offline)
         self._take_in = take_in
         self._eraser = Eraser(
             store=store,
@@ -95,6 +101,7 @@ class TurnRunner:
             clock=clock,
             chance=chance,
             price=price,
+            recovery=recovery,
             strategies=strategies,
         )
         self.preparations = Preparations(self.compactions, self.window, states)
@@ -111,7 +118,7 @@ class TurnRunner:
         )
         self._restarting = asyncio.Semaphore(settings.turn.resume_parallel)
         self._closed = False
-        self.answered: Callable[[], None] = _nothing
+        self.model_answered: Callable[[], None] = _nothing
         self.waiting: Callable[[], None] = _nothing
         """Called when a model has answered, and when a prompt waits in an outbox."""
 
@@ -132,6 +139,15 @@ class TurnRunner:
         chain = self._chain(state.preferences.model)
         return any(self.recovery.is_admitting(endpoint(model)) for model in chain)
 
+    def degraded(
+        self, state: ConversationState, *, instead: OnUnreachable | None = None
+    ) -> Degradation:
+        """What the conversation's service is, where `instead` is what becomes of a message that
+        nobody can answer."""
+        chain = [endpoint(model) for model in self._chain(state.preferences.model)]
+        instead = instead or self.settings.outbox.on_unreachable
+        return self.degradation.of(state.id, chain, instead=instead)
+
     def check_model(self, name: str) -> None:
         """Raise ConfigurationError when there is no such model."""
         self._model(name)
@@ -143,10 +159,12 @@ class TurnRunner:
         question: MessageId,
         *,
         keeping: Keeping | None = None,
+        instead: OnUnreachable | None = None,
     ) -> StreamSession:
-        """Begin a turn that was just accepted."""
+        """Begin a turn that was just accepted. `instead`: what becomes of it when nobody can be
+        reached, where that is not as the settings say."""
         session = self.sessions.new(states.state.id, turn)
-        self._start(states, session, question, keeping=keeping)
+        self._start(states, session, question, keeping=keeping, instead=instead)
         return session
 
     def run_on(self, states: StateManager, session: StreamSession, question: MessageId) -> None:
@@ -177,9 +195,12 @@ class TurnRunner:
         *,
         room: asyncio.Semaphore | None = None,
         keeping: Keeping | None = None,
+        instead: OnUnreachable | None = None,
     ) -> None:
         """`room`: the turn waits for its place there, unless it is cancelled."""
         stopped = asyncio.Event()
+        instead = instead or self.settings.outbox.on_unreachable
+        service = self.degraded(states.state, instead=instead)
         driver = TurnDriver(
             states,
             self._store,
@@ -188,8 +209,10 @@ class TurnRunner:
             settings=self.settings.stream,
             moved=self.sessions.hand_over,
             keeping=keeping,
+            answers=self.answers,
+            refused=service.store_refused,
         )
-        ports = self._ports(states, driver.show)
+        ports = self._ports(states, driver.show, service)
 
         def stop() -> None:
             ports.inbox.put(Stop())
@@ -208,7 +231,9 @@ class TurnRunner:
     def _ended(self, session: StreamSession, state: ConversationState) -> None:
         """Tell the one who sends what waits."""
         if session.error is None:
-            self.answered()
+            last = state.last
+            if last is None or not {Flag.OFFLINE, Flag.CACHED}.intersection(last.flags):
+                self.model_answered()
         elif state.outbox:
             self.waiting()
 
@@ -247,7 +272,8 @@ class TurnRunner:
             return state.metadata.title
         if by == "model":
             try:
-                title, made = await model_title(self._model(state.preferences.model), state)
+                model = self._model(state.preferences.model)
+                title, made = await model_title(model, state, self.recovery)
                 await states.dispatch(RecordSideRequests((made,)))
             except ProviderError as error:
                 log.get("titles").warning("title_failed", code=error.code)
@@ -256,13 +282,21 @@ class TurnRunner:
         done = await states.dispatch(command)
         return done.state.metadata.title
 
-    def _ports(self, states: StateManager, show: Callable[[list[StreamEvent]], None]) -> TurnPorts:
+    def _ports(
+        self,
+        states: StateManager,
+        show: Callable[[list[StreamEvent]], None],
+        service: Degradation,
+    ) -> TurnPorts:
         opened = states.state.turn
         return TurnPorts(
             scope=self._scope,
             latest=lambda: states.state,
             models=self._chain(states.state.preferences.model),
             recovery=self.recovery,
+            degradation=service,
+            stands_in=self._stands_in if service.instead == "offline" else None,
+            request_key=self.answers.key,
             tools=self.tools,
             window=self.window,
             shrinker=self._shrinker,
@@ -299,6 +333,7 @@ class TurnRunner:
         """Nobody uses it for now: keep nothing of its messages."""
         self.window.forget(conversation)
         self.compactions.forget(conversation)
+        self.answers.forget(conversation)
 
     def cost_of(self, made: Sequence[SideRequestMade]) -> float | None:
         """US dollars for requests beside turns; None where a price is unknown."""

@@ -334,6 +334,25 @@ class BlockingStore(Protocol):
 
 
 @runtime_checkable
+class AnswerStore(Protocol):
+    """A store that remembers which answers belong to which requests. It keeps where they stand in
+    the log, so what is deleted or redacted is not found; the same goes for every key that was made
+    of something redacted. Losing what it remembers harms nobody: a power cut may take the last."""
+
+    async def note_answer(
+        self, scope: Scope, conversation: ConversationId, number: int, key: bytes, *, keep: int
+    ) -> None:
+        """The fact `number`, which the conversation wrote itself, adds the answer to the request
+        with this key, in place of an older one. Of about `keep` answers of a tenant the newest are
+        remembered. Raises NotFound."""
+        ...
+
+    async def find_answer(self, scope: Scope, key: bytes, *, max_age_s: float) -> Message | None:
+        """The newest answer to the request, if it was noted within these seconds."""
+        ...
+
+
+@runtime_checkable
 class BackedUpStore(Protocol):
     """A store that can be copied while it is in use."""
 

@@ -4,6 +4,7 @@ Every method runs without awaiting, so each is atomic. Nothing survives the proc
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from palaver.domain.clock import Clock
 from palaver.domain.errors import Conflict, InvalidInput, StoreError
@@ -48,6 +49,14 @@ from palaver.store.search_text import parse_query
 from palaver.system import SystemClock, new_id
 
 
+class Noted(NamedTuple):
+    """Where an answer stands."""
+
+    log: Log
+    number: int
+    at_ms: int
+
+
 class MemoryStore:
     """A `ConversationStore` in this process's memory. `keep_runs`: as in `SqliteStore`."""
 
@@ -58,6 +67,7 @@ class MemoryStore:
         self._logs: dict[tuple[str, ConversationId], Log] = {}
         self._turns: dict[tuple[str, TurnId], Turn] = {}
         self._last_key = 0
+        self._answers: dict[tuple[str, bytes], Noted] = {}
         self._closed = False
         self.access = MemoryAccess(clock=self._clock, check_open=self._check_open)
         """Keys, spend and the audit log, beside the conversations."""
@@ -300,6 +310,7 @@ class MemoryStore:
         for (number, event), fact in zip(replaced, new, strict=True):
             for sharer in sharers(self._logs.values(), log.writer_of(number), number):
                 sharer.replace(number, event, fact)
+                self._forget_answers(sharer)
         for turn in runs:
             if (scope.tenant, turn) in self._turns:
                 self._turns[scope.tenant, turn].rows.clear()
@@ -317,6 +328,7 @@ class MemoryStore:
         give_to_heir(self._logs.values(), log)
         for turn in log.turns:
             del self._turns[scope.tenant, turn.id]
+        self._forget_answers(log)
         del self._logs[scope.tenant, conversation]
 
     async def turn(self, scope: Scope, turn: TurnId) -> TurnRecord:
@@ -353,6 +365,26 @@ class MemoryStore:
         """See `ConversationStore.read_run`."""
         return [row for row in self._turn(scope, turn).rows if row.last > after]
 
+    async def note_answer(
+        self, scope: Scope, conversation: ConversationId, number: int, key: bytes, *, keep: int
+    ) -> None:
+        """See `AnswerStore.note_answer`."""
+        log = self._log(scope, conversation)
+        self._answers.pop((scope.tenant, key), None)
+        self._answers[scope.tenant, key] = Noted(log, number, self._now_ms())
+        mine = [name for name in self._answers if name[0] == scope.tenant]
+        for name in mine[: max(0, len(mine) - keep)]:
+            del self._answers[name]
+
+    async def find_answer(self, scope: Scope, key: bytes, *, max_age_s: float) -> Message | None:
+        """See `AnswerStore.find_answer`."""
+        self._check_open()
+        noted = self._answers.get((scope.tenant, key))
+        if noted is None or noted.at_ms < self._now_ms() - max_age_s * 1000:
+            return None
+        added = noted.log.records[noted.number - 1].event
+        return added.message if isinstance(added, MessageAdded) else None
+
     async def statistics(self) -> StoreStatistics:
         """See `ConversationStore.statistics`. Nothing is on disk; terms count as the index."""
         self._check_open()
@@ -369,6 +401,7 @@ class MemoryStore:
         """Forget everything."""
         self._closed = True
         self._logs.clear()
+        self._answers.clear()
         self._turns.clear()
 
     def _check_open(self) -> None:
@@ -406,6 +439,11 @@ class MemoryStore:
         self._turns[scope.tenant, turn] = opened
         log.turns.append(opened)
         return opened
+
+    def _forget_answers(self, log: Log) -> None:
+        self._answers = {
+            name: noted for name, noted in self._answers.items() if noted.log is not log
+        }
 
     def _next_key(self) -> int:
         self._last_key += 1

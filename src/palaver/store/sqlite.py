@@ -20,6 +20,7 @@ from palaver.domain.messages import Message
 from palaver.domain.snapshot import Snapshot
 from palaver.domain.values import ClientTool, OutputSchema, Scope
 from palaver.store import (
+    sqlite_answers as answers,
     sqlite_erase as erase,
     sqlite_forks as forks,
     sqlite_reads as reads,
@@ -345,6 +346,24 @@ class SqliteStore(SqliteFile):
         """See `ConversationStore.read_run`."""
         check_known(scope, "turn", turn)
         return await self._reader.run(lambda c: reads.read_run(c, scope, turn, after=after))
+
+    async def note_answer(
+        self, scope: Scope, conversation: ConversationId, number: int, key: bytes, *, keep: int
+    ) -> None:
+        """See `AnswerStore.note_answer`."""
+        check_known(scope, "conversation", conversation)
+        now_ms = self._now_ms()
+        await self._write(
+            lambda c: answers.note(c, scope, conversation, number, key, keep=keep, now_ms=now_ms),
+            synced=False,
+        )
+
+    async def find_answer(self, scope: Scope, key: bytes, *, max_age_s: float) -> Message | None:
+        """See `AnswerStore.find_answer`."""
+        since_ms = round((self._clock.now() - max_age_s) * 1000)
+        return await self._reader.run(
+            lambda c: answers.find(c, self._kinds_read, scope, key, since_ms=since_ms)
+        )
 
     async def backup(
         self, target: Path, *, overwrite: bool = False, blobs: Path | None = None

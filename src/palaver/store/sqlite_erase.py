@@ -15,6 +15,7 @@ import apsw
 from palaver.domain.events import Event
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.values import Scope
+from palaver.store import sqlite_answers as answers
 from palaver.store.base import Appended
 from palaver.store.projection import Fact, check_number, check_same_type, encode_facts, summarise
 from palaver.store.sqlite_forks import Sharer, Standing, give_to_heir, sharers, standing
@@ -61,6 +62,7 @@ def delete(connection: apsw.Connection, scope: Scope, conversation: Conversation
     with _overwriting(connection):
         give_to_heir(connection, log.key)
         delete_turns(connection, log)
+        answers.forget(connection, [log.key])
         connection.execute("DELETE FROM snapshots WHERE conversation = ?", (log.key,))
         ids = Part(log.key, 0, NUMBERS).ids
         connection.execute(
@@ -129,6 +131,7 @@ def _replace_here(
         _replace(connection, kinds, (key << NUMBER_BITS) + new.number, new)
     first = min(new.number for new in replaced)
     sharing = sharers(connection, key, first)
+    answers.forget(connection, (key, *(sharer.key for sharer in sharing)))
     for seer in (key, *(sharer.key for sharer in sharing)):
         connection.execute(
             "DELETE FROM snapshots WHERE conversation = ? AND seq >= ?", (seer, first)

@@ -171,7 +171,19 @@ CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
   BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+_SIXTH = """
+CREATE TABLE answers (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  tenant_id TEXT NOT NULL,
+  request BLOB NOT NULL,  -- a hash
+  event INTEGER NOT NULL,  -- the fact that adds the answer
+  at INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX answers_by_request ON answers (tenant_id, request);
+CREATE INDEX answers_by_event ON answers (event);
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """Each brings the file from the version that is its position to the next one. Never edited."""
 
 
