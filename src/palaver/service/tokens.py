@@ -1,9 +1,9 @@
 """Tokens of an identity provider (JWT, as OpenID Connect gives them): verified, then believed.
 
 Whose keys count, which algorithms, who issued it and for whom: all of it is said by the settings
-and none of it by the token. Of a token's header only `kid` is read, and only to choose among the
-keys that the settings' address gave; `jku`, `jwk`, `x5u` and `alg` choose nothing. What the token
-is checked with is a public key, so nothing that is made with a shared secret is taken.
+and none of it by the token. Of a token's header `kid` chooses among the keys that the settings'
+address gave, and `alg` must be what that key is for; `jku`, `jwk` and `x5u` are not looked at.
+Tokens are checked with public keys, so nothing that is made with a shared secret is taken.
 """
 
 import asyncio
@@ -61,8 +61,10 @@ class TokenVerifier:
         import jwt
 
         try:
-            kid = _kid(jwt.get_unverified_header(token))
-            key = await self._keys.find(kid)
+            header = jwt.get_unverified_header(token)
+            if header.get("alg") not in self._settings.algorithms:
+                raise NotAuthenticated  # before it makes anybody fetch keys
+            key = await self._keys.find(_kid(header))
             return self._principal(self._claims(token, key, self._algorithms(key)))
         except (jwt.PyJWTError, InvalidInput, TypeError, ValueError):
             # A key of another kind than the algorithm's is a TypeError there.

@@ -99,6 +99,9 @@ class MemoryWindows:
             wait = at + WINDOW_S - now
         return wait
 
+    def __len__(self) -> int:
+        return len(self._windows)
+
     def _window(self, name: str) -> _Window:
         before = self._clock.monotonic() - WINDOW_S
         window = self._windows.get(name)
