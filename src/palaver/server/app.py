@@ -1,10 +1,11 @@
 """The app: START READING HERE. Each module adds its routes; `gate` stands before all of them."""
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from palaver import __version__
-from palaver.server import errors, health, schema, turns
+from palaver.server import conversations, errors, health, schema, turns
 from palaver.server.core import Server
 from palaver.server.gate import Gate
 
@@ -12,8 +13,18 @@ ABOUT = """Conversations with language models: they are kept, compacted, streame
 
 Every id is one of the caller's own tenant; others do not exist. Errors have one shape, `Problem`.
 """
-ROUTERS = (health.router, turns.router)
+ROUTERS = (
+    health.router,
+    conversations.router,
+    turns.router,
+)
 """Below `/api`."""
+
+
+def operation_of(route: APIRoute) -> str:
+    """The route's stable name, by which generated clients call it."""
+    area = route.path.split("/")[1]
+    return route.name if area == "api" else f"{area}_{route.name}"
 
 
 def create_app(server: Server) -> ASGIApp:
@@ -25,6 +36,7 @@ def create_app(server: Server) -> ASGIApp:
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        generate_unique_id_function=operation_of,
     )
     app.state.server = server
     errors.install(app)

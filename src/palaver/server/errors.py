@@ -33,6 +33,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str = ""
     turn_id: str = ""
     """The turn that it is about, where there is one: it can be followed."""
+    prompt_id: str = ""
+    """What waits in the outbox, where that is what happened (202)."""
 
 
 STATUS: Mapping[str, int] = {
@@ -53,6 +55,7 @@ STATUS: Mapping[str, int] = {
     "invalid_transition": 409,
     "read_only": 409,
     "prompt_kept": 202,
+    "draining": 503,
     "context_window_exceeded": 413,
     "tool_not_found": 404,
     "configuration": 422,
@@ -69,7 +72,8 @@ STATUS: Mapping[str, int] = {
     "rate_limited": 429,
 }
 """By code. What a provider did wrong is 502 where nothing else is said."""
-_TITLES = {
+TITLES = {
+    202: "Accepted, and kept until a model can be reached",
     400: "Bad request",
     401: "Not authenticated",
     403: "Not allowed",
@@ -100,13 +104,21 @@ def status_of(error: PalaverError) -> int:
     return STATUS.get(error.code, fallback)
 
 
+class Draining(PalaverError):
+    """The server ends and takes no new turns; another one, or the next start, does."""
+
+    code = "draining"
+    retryable = True
+    default_hint = "Try again in a moment."
+
+
 def problem(
-    info: ErrorInfo, status: int, *, request_id: str = "", turn_id: str = ""
+    info: ErrorInfo, status: int, *, request_id: str = "", turn_id: str = "", prompt_id: str = ""
 ) -> tuple[Problem, dict[str, str]]:
     """The body and the headers of an error."""
     body = Problem(
         type=f"urn:palaver:error:{info.code}",
-        title=_TITLES.get(status, "Error"),
+        title=TITLES.get(status, "Error"),
         status=status,
         code=info.code,
         message=info.message,
@@ -115,6 +127,7 @@ def problem(
         retry_after_s=info.retry_after_s,
         request_id=request_id or info.request_id,
         turn_id=turn_id,
+        prompt_id=prompt_id,
     )
     headers: dict[str, str] = {}
     if info.retry_after_s is not None:
@@ -124,9 +137,13 @@ def problem(
     return body, headers
 
 
-def answer(info: ErrorInfo, status: int, *, request_id: str = "", turn_id: str = "") -> Response:
+def answer(
+    info: ErrorInfo, status: int, *, request_id: str = "", turn_id: str = "", prompt_id: str = ""
+) -> Response:
     """An error as a response."""
-    body, headers = problem(info, status, request_id=request_id, turn_id=turn_id)
+    body, headers = problem(
+        info, status, request_id=request_id, turn_id=turn_id, prompt_id=prompt_id
+    )
     return Response(
         msgspec.json.encode(body), status_code=status, headers=headers, media_type=PROBLEM_JSON
     )
@@ -142,9 +159,12 @@ def install(app: FastAPI) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, PalaverError)
-        turn = getattr(error, "turn", "")
         return answer(
-            error.info(), status_of(error), request_id=request_id_of(request), turn_id=str(turn)
+            error.info(),
+            status_of(error),
+            request_id=request_id_of(request),
+            turn_id=str(getattr(error, "turn", "")),
+            prompt_id=str(getattr(error, "prompt", "")),
         )
 
     async def invalid(request: Request, error: Exception) -> Response:

@@ -4,7 +4,10 @@ Each type is described once, where it is defined: `body` and `answers` name it i
 takes it in, `reply` gives it out, and `describe` puts its schema into the document.
 """
 
-from typing import Any, TypeVar
+import json
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 from fastapi import FastAPI
@@ -13,12 +16,46 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from palaver.domain.errors import InvalidInput, PalaverError
-from palaver.server.errors import PROBLEM_JSON, Problem
+from palaver.server.errors import PROBLEM_JSON, TITLES, Problem
+from palaver.server.json_form import check_names
 
 T = TypeVar("T")
 _REF = "#/components/schemas/{name}"
 _kinds: set[Any] = {Problem}
 JSON = "application/json"
+EVENTS = "text/event-stream"
+COMMON = (400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 500, 503)
+"""Errors that every route may answer with."""
+STORED = (507,)
+"""And those that write."""
+OPEN: dict[str, Any] = {"security": []}
+"""`openapi_extra` of a route that needs no key."""
+TAGS = [
+    {"name": "conversations", "description": "Make, find, read, change and erase conversations."},
+    {"name": "turns", "description": "Say something and follow the answer."},
+    {"name": "branches", "description": "Undo, redo, edit, regenerate, fork. Nothing is lost."},
+    {"name": "context", "description": "What fills the window, and making it smaller."},
+    {"name": "outbox", "description": "What waits until a model can be reached."},
+    {"name": "files", "description": "Pictures and documents for messages."},
+    {"name": "transfer", "description": "Conversations in and out, as documents."},
+    {"name": "catalogue", "description": "Models, tools, usage."},
+    {"name": "server", "description": "Health and version."},
+]
+SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key (`pal_…`, from `palaver keys create`), or a token of the issuer that "
+        "the server trusts. A server without keys, which listens on a loopback address only, asks "
+        "for none.",
+    },
+    "key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a header of its own.",
+    },
+}
 
 
 class BadJson(PalaverError):
@@ -34,40 +71,94 @@ def _ref(kind: Any) -> dict[str, Any]:
     return schema
 
 
-def body(kind: Any, *, example: Any = None) -> dict[str, Any]:
+def body(kind: Any, *, example: Any = None, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route that takes a JSON body of this type."""
     content: dict[str, Any] = {"schema": _ref(kind)}
     if example is not None:
+        _kind_of(example, kind)
         content["example"] = example
-    return {"requestBody": {"required": True, "content": {JSON: content}}}
+    return {"requestBody": {"required": required, "content": {JSON: content}}}
+
+
+def bytes_body(*media_types: str, description: str) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes bytes."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def _kind_of(example: Any, kind: Any) -> None:
+    """An example that the type refuses is found when the module is imported, not by a reader."""
+    msgspec.json.decode(msgspec.json.encode(example), type=kind)
 
 
 def answers(
-    status: int, kind: Any = None, description: str = "Done.", *, errors: tuple[int, ...] = ()
+    status: int,
+    kind: Any = None,
+    description: str = "Done.",
+    *,
+    errors: Sequence[int] = (),
+    example: Any = None,
+    location: str = "",
+    links: Mapping[str, Any] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: the good one, and the errors that it may have beside the common ones
-    (401, 403, 422, 429, 503)."""
+    """`responses` of a route: the good one, and the errors that it may have beside `COMMON`.
+
+    `location`: what the header of that name leads to. `links`: see `link`.
+    """
     good: dict[str, Any] = {"description": description}
     if kind is not None:
-        good["content"] = {JSON: {"schema": _ref(kind)}}
-    found: dict[int | str, dict[str, Any]] = {status: good}
-    for each in {400, 401, 403, 413, 421, 422, 429, 500, 503, *errors} - {status}:
-        found[each] = {
-            "description": "An error.",
+        content: dict[str, Any] = {"schema": _ref(kind)}
+        if example is not None:
+            _kind_of(example, kind)
+            content["example"] = example
+        good["content"] = {JSON: content}
+    if location:
+        header = {"description": location, "required": True, "schema": {"type": "string"}}
+        good["headers"] = {"Location": header}
+    if links:
+        good["links"] = dict(links)
+    return {status: good} | problems(*{*COMMON, *errors} - {status})
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers of this kind, of which the document has one description each."""
+    return {
+        status: {
+            "description": TITLES[status],
             "content": {PROBLEM_JSON: {"schema": _ref(Problem)}},
         }
-    return found
+        for status in sorted(statuses)
+    }
 
 
-async def read(request: Request, kind: type[T]) -> T:
-    """The body of a request. Raises BadJson, and InvalidInput where a field is wrong."""
+def link(operation: str, description: str = "", **parameters: str) -> dict[str, Any]:
+    """A link from an answer to another operation: its parameters by where they stand, such as
+    `$response.body#/id`."""
+    return {"operationId": operation, "parameters": parameters, "description": description}
+
+
+async def read(request: Request, kind: type[T], *, default: T | None = None) -> T:
+    """The body of a request; `default` stands for an empty one. Raises BadJson for what is no JSON
+    or might be read in two ways, and InvalidInput where a field is wrong."""
     raw = await request.body()
+    if not raw and default is not None:
+        return default
     try:
-        return msgspec.json.decode(raw, type=kind)
+        await check_names(raw)
+        return cast("T", _decoder(cast("Hashable", kind)).decode(raw))
     except msgspec.ValidationError as error:
         raise InvalidInput(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadJson(f"the body is no JSON: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise BadJson(f"the body is no JSON: {_short(error)}") from error
+
+
+@lru_cache(maxsize=256)
+def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(cast("Any", kind))
+
+
+def _short(error: BaseException) -> str:
+    return str(error).encode("utf-8", "replace").decode()[:200]
 
 
 def reply(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -78,7 +169,7 @@ def reply(value: object, status: int = 200, headers: dict[str, str] | None = Non
 
 
 def describe(app: FastAPI) -> None:
-    """Put the types' schemas into the OpenAPI document."""
+    """Put the types' schemas, and what all routes have in common, into the OpenAPI document."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -87,12 +178,35 @@ def describe(app: FastAPI) -> None:
                 version=app.version,
                 description=app.description,
                 routes=app.routes,
-                tags=app.openapi_tags,
+                tags=TAGS,
             )
-            kinds = sorted(_kinds, key=repr)
-            _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-            made.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            components = made.setdefault("components", {})
+            _, schemas = msgspec.json.schema_components(sorted(_kinds, key=repr), ref_template=_REF)
+            components.setdefault("schemas", {}).update(schemas)
+            components["securitySchemes"] = SECURITY
+            made["security"] = [{name: []} for name in SECURITY]
+            made["servers"] = [{"url": "/"}]
+            components["responses"] = _shared(made)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _shared(document: dict[str, Any]) -> dict[str, Any]:
+    """Take the answers that many operations have in the same words out of them."""
+    shared: dict[str, Any] = {}
+    same = {json.dumps(made): str(status) for status, made in problems(*TITLES).items()}
+    for operation in _operations(document):
+        responses = operation["responses"]
+        for status, response in responses.items():
+            if same.get(json.dumps(response)) == status:
+                name = f"Problem{status}"
+                shared[name] = response
+                responses[status] = {"$ref": f"#/components/responses/{name}"}
+    return dict(sorted(shared.items()))
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from (each for each in path.values() if "responses" in each)

@@ -1,30 +1,77 @@
 """Turns over HTTP: start one, follow it, cancel it, decide its calls."""
 
+import asyncio
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
+from msgspec import Meta
+from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from palaver.domain.errors import InvalidInput
 from palaver.domain.ids import ConversationId, TurnId
-from palaver.server.core import Reader, Writer
-from palaver.server.schema import answers, body, read, reply
+from palaver.domain.values import TurnOutcome
+from palaver.server.core import Approver, Caller, Reader, Writer
+from palaver.server.errors import Draining
+from palaver.server.given import AnyId, Content, GivenOutput, Key, Line, Long, said
+from palaver.server.schema import (
+    EVENTS,
+    STORED,
+    answers,
+    body,
+    link,
+    problems,
+    read,
+    reply,
+)
 from palaver.server.sse import TurnStream
-from palaver.service.conversation import OnBusy, OnUnreachable
+from palaver.service.conversation import OnBusy
+from palaver.service.output import OutputInvalid, OutputType
+from palaver.service.reply import Collector, Reply
 from palaver.service.turn_status import TurnStatus
+from palaver.settings import OnUnreachable
 from palaver.streams.cursor import Cursor
+from palaver.streams.session import StreamSession
 
 router = APIRouter(tags=["turns"])
+WAIT_S = 60.0
+"""A caller that waits for an answer is told where to find it after so long at most."""
+Wait = Annotated[
+    float | None,
+    Query(
+        ge=0,
+        le=WAIT_S,
+        allow_inf_nan=False,
+        description="Seconds to wait for the whole answer (200); 202 when it takes longer.",
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="The same message with the same key is accepted once; asking again leads to "
+        "the same turn.",
+    ),
+]
+Accept = Annotated[str | None, Header(include_in_schema=False)]
 
 
 class NewTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a caller says."""
+    """What a caller says: `text`, or `content` with pictures and files."""
 
-    text: str
+    text: Long | None = None
+    content: Content | None = None
     on_busy: OnBusy = "reject"
+    """While another turn is open: 409, wait for it, or cancel it."""
     on_unreachable: OnUnreachable | None = None
+    output: GivenOutput | None = None
+    idempotency_key: Key | None = None
+    """The same as the header of that name."""
     stream: bool = False
+    """Answer with the turn's events, as `Accept: text/event-stream` does."""
 
 
 class TurnStarted(msgspec.Struct, frozen=True):
@@ -36,34 +83,114 @@ class TurnStarted(msgspec.Struct, frozen=True):
     """Where it can be followed."""
 
 
+LINKS = {
+    "status": link("get_turn", turn="$response.body#/turn"),
+    "cancel": link("cancel_turn", turn="$response.body#/turn"),
+}
+
+
+def opening(*errors: int) -> dict[int | str, dict[str, object]]:
+    """`responses` of a route that opens a turn."""
+    found = answers(
+        202,
+        TurnStarted,
+        "The turn runs; follow it where `Location` leads.",
+        errors=(404, 409, *STORED, *errors),
+        location="The turn's events.",
+        links=LINKS,
+        example={
+            "turn": "turn_01k0c8a",
+            "conversation": "conv_01k0c8a",
+            "events": "/api/turns/turn_01k0c8a/events",
+        },
+    )
+    found[202]["content"] |= problems(202)[202]["content"]
+    whole = answers(200, Reply, "The whole answer (`wait`), or the turn's events (`stream`).")[200]
+    whole["content"][EVENTS] = {"schema": {"type": "string"}}
+    return {200: whole, **found}
+
+
 @router.post(
     "/conversations/{conversation}/turns",
     status_code=202,
     openapi_extra=body(NewTurn, example={"text": "What is 17 * 23?"}),
-    responses=answers(202, TurnStarted, errors=(404, 409)),
+    responses=opening(),
     response_model=None,
 )
-async def start(
+async def start_turn(
     request: Request,
     caller: Writer,
     conversation: str,
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: IdempotencyKey = None,
+    wait: Wait = None,
+    accept: Accept = None,
 ) -> Response:
-    """Say something. Answers 202 at once, or the turn's events where `stream` is set."""
+    """Say something. Answers 202 at once, with the turn's events where `stream` is set or asked for
+    by `Accept`, or with the whole answer after `wait`."""
     wanted = await read(request, NewTurn)
+    message = await said(caller, wanted.text, wanted.content)
+    output = None if wanted.output is None else wanted.output.checked()
+    check_taking(caller)
     opened = await caller.manager.open(conversation)
     session = await opened.start(
-        wanted.text,
+        message,
         on_busy=wanted.on_busy,
         on_unreachable=wanted.on_unreachable,
-        idempotency_key=idempotency_key,
+        idempotency_key=_one_key(idempotency_key, wanted.idempotency_key),
+        output=output,
     )
+    shape = None if output is None else OutputType.of(output)
+    is_streamed = wanted.stream or EVENTS in (accept or "")
+    return await answered(caller, session, stream=is_streamed, wait=wait, shape=shape)
+
+
+def check_taking(caller: Caller) -> None:
+    """Raises Draining where no new turns are taken."""
+    if caller.server.is_draining:
+        raise Draining("the server is ending")
+
+
+def _one_key(header: str | None, field: str | None) -> str | None:
+    if header and field and header != field:
+        raise InvalidInput("the header and the field have different idempotency keys")
+    return header or field
+
+
+async def answered(
+    caller: Caller,
+    session: StreamSession,
+    *,
+    stream: bool = False,
+    wait: float | None = None,
+    shape: OutputType | None = None,
+) -> Response:
+    """What a caller gets who has opened a turn."""
     place = f"/api/turns/{session.turn}/events"
-    if wanted.stream:
-        return _streamed(TurnStream(caller.server, session, headers={"location": place}))
-    return reply(
-        TurnStarted(session.turn, session.conversation, place), 202, headers={"location": place}
-    )
+    headers = {"location": place}
+    if stream:
+        return _Streamed(TurnStream(caller.server, session, headers=headers))
+    if wait is not None and (whole := await _collected(session, wait, shape)) is not None:
+        return reply(whole, headers=headers)
+    return reply(TurnStarted(session.turn, session.conversation, place), 202, headers=headers)
+
+
+async def _collected(session: StreamSession, wait: float, shape: OutputType | None) -> Reply | None:
+    """The answer, or None where it takes longer. A turn that failed is an answer, too."""
+    collector = Collector(session.turn)
+    try:
+        async with asyncio.timeout(wait):
+            async for event in session.events(until_suspended=True):
+                collector.add(event)
+    except TimeoutError:
+        return None
+    made = collector.reply()
+    if shape is None or made.outcome is not TurnOutcome.COMPLETED:
+        return made
+    try:
+        said = "" if made.message is None else made.message.text
+        return replace(made, output=shape.parse(said))
+    except OutputInvalid as error:
+        return replace(made, error=error.info())
 
 
 class _Streamed(Response):
@@ -77,42 +204,88 @@ class _Streamed(Response):
         await self._stream(scope, receive, send)
 
 
-def _streamed(stream: TurnStream) -> Response:
-    return _Streamed(stream)
+def _events() -> dict[int | str, dict[str, object]]:
+    found = answers(
+        200, None, "Server-sent events, to the turn's end or its hold.", errors=(404, 410)
+    )
+    found[200]["content"] = {EVENTS: {"schema": {"type": "string"}}}
+    return found
 
 
-@router.get(
-    "/turns/{turn}/events",
-    responses=answers(200, None, "Server-sent events.", errors=(404, 410)),
-    response_model=None,
-)
-async def events(
+@router.get("/turns/{turn}/events", responses=_events(), response_model=None)
+async def follow_turn(
     request: Request,
     caller: Reader,
     turn: str,
-    after: Annotated[str | None, Query(description="A number, or `epoch:number`.")] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[
+        str | None, Query(max_length=50, description="A number, or `epoch:number`.")
+    ] = None,
+    last_event_id: Annotated[str | None, Header(max_length=50)] = None,
 ) -> Response:
     """Follow a turn from behind `after` (or `Last-Event-ID`) to its end."""
-    session = await caller.manager.session(turn)
     at = Cursor.of(last_event_id or after or 0)
-    return _streamed(TurnStream(caller.server, session, after=at))
+    session = await caller.manager.session(turn, after=at)
+    return _Streamed(TurnStream(caller.server, session, after=at))
 
 
 @router.get("/turns/{turn}", responses=answers(200, TurnStatus, errors=(404,)), response_model=None)
-async def status(caller: Reader, turn: str) -> Response:
+async def get_turn(caller: Reader, turn: str) -> Response:
     """Whether a turn is open, what it waits for, how it ended."""
     return reply(await caller.manager.turn(turn))
 
 
 @router.post(
-    "/turns/{turn}/cancel", responses=answers(200, TurnStatus, errors=(404,)), response_model=None
+    "/turns/{turn}/cancel",
+    responses=answers(200, TurnStatus, errors=(404, 409, *STORED)),
+    response_model=None,
 )
-async def cancel(caller: Writer, turn: str) -> Response:
+async def cancel_turn(caller: Writer, turn: str) -> Response:
     """End a turn, running or held; what came is kept. One that has ended stays as it is."""
     found = await caller.manager.turn(turn)
     conversation = await caller.manager.open(found.conversation)
     opened = conversation.state.turn
     if opened is not None and opened.id == found.id:
         await conversation.cancel()
+    return reply(await caller.manager.turn(turn))
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a call may run."""
+
+    call: AnyId
+    approve: bool
+    note: Line = ""
+    """Told to the model."""
+
+
+class Decisions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """About some of the calls that wait, or all of them."""
+
+    decisions: Annotated[tuple[Decision, ...], Meta(min_length=1, max_length=100)]
+
+
+@router.post(
+    "/turns/{turn}/decisions",
+    openapi_extra=body(
+        Decisions,
+        example={"decisions": [{"call": "call_1", "approve": False, "note": "Not today."}]},
+    ),
+    responses=answers(200, TurnStatus, errors=(404, 409, *STORED)),
+    response_model=None,
+)
+async def decide_calls(request: Request, caller: Approver, turn: str) -> Response:
+    """Allow or refuse calls that wait. After the last one the turn goes on by itself."""
+    wanted = await read(request, Decisions)
+    found = await caller.manager.turn(turn)
+    conversation = await caller.manager.open(found.conversation)
+    opened = conversation.state.turn
+    waiting = opened.waiting if opened is not None and opened.id == found.id else ()
+    for each in wanted.decisions:
+        if each.call not in waiting:
+            raise InvalidInput(
+                f"no call {each.call[:80]!r} waits for a decision",
+                hint="The turn lists the calls that wait.",
+            )
+    for each in wanted.decisions:
+        await conversation.decide(each.call, approve=each.approve, note=each.note)
     return reply(await caller.manager.turn(turn))

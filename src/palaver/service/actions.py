@@ -96,9 +96,13 @@ class ChangeMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Change some metadata; None leaves what is there when the change is made."""
 
     title: str | None = None
+    tags: tuple[str, ...] | None = None
+    """All of them, in place of those that are there; before the next two."""
     add_tags: tuple[str, ...] = ()
     remove_tags: tuple[str, ...] = ()
     archived: bool | None = None
+    custom: dict[str, str] | None = None
+    """All of them, in place of those that are there."""
 
 
 class DecideCall(msgspec.Struct, frozen=True):
@@ -330,12 +334,14 @@ def _metadata(state: ConversationState, after: SessionMetadata) -> tuple[Event, 
 def changed_metadata(before: SessionMetadata, change: ChangeMetadata) -> SessionMetadata:
     """`before` with `change`. A tag that is added again goes to the end."""
     gone = {*change.remove_tags, *change.add_tags}
-    tags = [*(t for t in before.tags if t not in gone), *dict.fromkeys(change.add_tags)]
+    old = before.tags if change.tags is None else change.tags
+    tags = [*(t for t in old if t not in gone), *dict.fromkeys(change.add_tags)]
     return replace(
         before,
         title=before.title if change.title is None else change.title,
         tags=tuple(tags),
         archived=before.archived if change.archived is None else change.archived,
+        custom=before.custom if change.custom is None else change.custom,
     )
 
 
