@@ -154,9 +154,43 @@ def test_a_broken_answer_is_continued_twice_at_most() -> None:
     assert after(cut) == GiveUp()
 
 
+def test_a_broken_answer_is_finished_by_another_model() -> None:
+    """Where its own may not be asked for the rest: no budget, an open breaker, its own no, a wait
+    that is too long. What cannot be continued is continued by nobody."""
+    cut = StreamTruncated("x", in_stream=True)
+    assert isinstance(after(cut, can_resume=True, fallback="b:2"), Resume)
+    other = SwitchModel("b:2")
+    assert after(cut, can_resume=True, fallback="b:2", has_budget=False) == other
+    limited = RateLimited("x", in_stream=True, retry_after_s=60)
+    assert after(limited, can_resume=True, fallback="b:2") == other
+    assert isinstance(after(limited, can_resume=True), Resume)
+    refused = Overloaded("x", in_stream=True, should_retry=False)
+    assert after(refused, can_resume=True, fallback="b:2") == other
+    assert after(cut, fallback="b:2", has_budget=False) == GiveUp()
+    assert after(cut, can_resume=True, fallback="b:2", resumes=2) == GiveUp()
+    late = after(cut, can_resume=True, fallback="b:2", has_budget=False, remaining_s=0.0)
+    assert late == GiveUp()
+
+
 def test_when_nobody_is_left_less_is_offered() -> None:
     """All models down: the answer degrades where the settings allow it."""
     assert after(ConnectionFailed("x"), attempt=5, can_degrade=True) == Degrade()
+
+
+@pytest.mark.parametrize("failure", [*PASSING[:-1], FOREVER[-1]], ids=name)
+def test_less_is_offered_where_nobody_can_be_reached(failure: ProviderError) -> None:
+    """Whoever is down, overloaded or left alone by its breaker, but not one that talks nonsense."""
+    assert after(failure, attempt=9, can_degrade=True) == Degrade()
+    assert after(failure, attempt=9) == GiveUp()
+
+
+@pytest.mark.parametrize("failure", [*FOREVER[:-1], PASSING[-1]], ids=name)
+def test_what_is_wrong_here_is_not_papered_over(failure: ProviderError) -> None:
+    """Keys, quotas, names, requests and refusals are said; so is a breaker that is open for one."""
+    assert after(failure, attempt=9, can_degrade=True) == GiveUp()
+    behind = CircuitBreakerOpenError("k", retry_after_s=9, cause="provider_auth")
+    assert after(behind, can_degrade=True) == GiveUp()
+    assert after(behind, can_degrade=True, are_others_away=True) == Degrade()
 
 
 @given(

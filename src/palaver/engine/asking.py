@@ -14,55 +14,39 @@ ended; between the two there may be several attempts.
 """
 
 from collections.abc import AsyncIterator
-from typing import TypeAlias
 
 import msgspec
 
-from palaver.domain.degradation import DegradationLevel
 from palaver.domain.errors import (
     CircuitBreakerOpenError,
     InvalidRequest,
     PalaverError,
-    ProtocolViolation,
     ProviderError,
 )
 from palaver.domain.ids import TurnId
-from palaver.domain.messages import Reasoning, Role, StopReason, Text
 from palaver.domain.stream import ModelSwitched, StreamEvent
 from palaver.engine.attempt import Attempt
 from palaver.engine.chain import ModelChain
 from palaver.engine.commits import Commits
-from palaver.engine.inbox import Stop, Waited
+from palaver.engine.inbox import Stop
 from palaver.engine.integrator import StreamingToolIntegrator
+from palaver.engine.outcome import (
+    Answered,
+    Outcome,
+    Stopped,
+    abandon,
+    is_kept,
+    is_worth_keeping,
+    judged,
+)
 from palaver.engine.ports import Commit, Emission, StandIn, TurnPorts
 from palaver.engine.requests import RequestMaker
 from palaver.engine.resume import Rejoining, Standing, can_prefill, can_stand, continuation
 from palaver.providers.base import Finished, ModelRequest, ModelStream, ResumableStream
-from palaver.providers.cached import CACHE
 from palaver.recovery import degradation as degraded
 from palaver.recovery.classification import is_unreachable
 from palaver.recovery.decision import Compact, Degrade, ErrorContext, Resume, SwitchModel, Wait
 from palaver.recovery.manager import Call
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """The message is there."""
-
-    attempt: Attempt
-    finished: Finished
-
-
-class Stopped(msgspec.Struct, frozen=True):
-    """A person, the clock or a failure ended it."""
-
-    cause: Stop | PalaverError
-    attempt: Attempt | None = None
-    """The one that was under way; what it said is kept."""
-    kept: Standing = Standing()
-    """What had been said, where no attempt was under way."""
-
-
-Outcome: TypeAlias = Answered | Stopped
 
 
 class Course(msgspec.Struct):
@@ -160,24 +144,27 @@ class Asking:
     # An attempt.
 
     async def _try(self) -> AsyncIterator[Emission]:
-        if self._wait_s and (stop := await self._waited(self._wait_s)) is not None:
-            self._outcome = self._given_up(stop)
-            return
+        if self._wait_s:
+            stop = await self._ports.inbox.pause(self._wait_s, self._ports.clock)
+            if stop is not None:
+                self._outcome = self._given_up(stop)
+                return
         self._wait_s = 0.0
         self._tries += 1
         attempt = self._attempt()
         async for shown in attempt.run():
             yield shown
-        match self._judged(attempt):
+        last = self._ports.latest().last
+        match judged(attempt, last=last, is_prefilled=self._is_prefilled):
             case Finished() as finished:
                 self._admitted.succeeded()
-                if self._ports.settings.answers.keep and _is_worth_keeping(attempt, finished):
+                if self._ports.settings.answers.keep and is_worth_keeping(attempt, finished):
                     attempt.answers = self._ports.request_key(self._request)
                 if news := self._noted(degraded.Answered(self._chain.is_own, self._has_compacted)):
                     yield news
                 self._outcome = Answered(attempt, finished)
             case Stop() as stop:
-                _abandon(attempt)
+                abandon(attempt)
                 self._outcome = Stopped(stop, attempt)
             case ProviderError() as failure:
                 failure.attempts = self._tries
@@ -213,22 +200,6 @@ class Asking:
         opened = self._ports.latest().turn
         return 1 if opened is None else opened.attempts + 1
 
-    def _judged(self, attempt: Attempt) -> Finished | ProviderError | Stop:
-        outcome = attempt.outcome
-        if outcome is None:
-            raise RuntimeError("the attempt has not ended")
-        if not isinstance(outcome, Finished) or not outcome.stop.is_good:
-            return outcome
-        if attempt.is_silent and not self._is_prefilled:  # it was asked to say at least the anchor
-            return ProtocolViolation("the model did not go on", request_id=outcome.request_id)
-        if not outcome.content:
-            last = self._ports.latest().last
-            if last is None or last.role is not Role.TOOL:
-                return ProtocolViolation(
-                    "the model answered nothing", request_id=outcome.request_id
-                )
-        return outcome
-
     # What follows a failure.
 
     async def _follow(self, attempt: Attempt, failure: ProviderError) -> AsyncIterator[Emission]:
@@ -258,7 +229,7 @@ class Asking:
                 async for emission in self._answer_with_less(instead, failure):
                     yield emission
             case _:
-                _abandon(attempt)
+                abandon(attempt)
                 self._admitted.gave_up(failure)
                 if news := self._nobody_reached(failure):
                     yield news
@@ -285,7 +256,7 @@ class Asking:
 
     def _can_resume(self, attempt: Attempt) -> bool:
         """What has been shown can be continued, or nothing of it need stand."""
-        return _is_kept(attempt) or self._can_be_joined(attempt)
+        return is_kept(attempt) or self._can_be_joined(attempt)
 
     def _can_be_joined(self, attempt: Attempt) -> bool:
         """The same without the provider's help. A reply in a shape has no second half."""
@@ -312,23 +283,21 @@ class Asking:
 
     def _again(self, attempt: Attempt, failure: ProviderError, seconds: float) -> Commit:
         """The same once more, or what its provider has made of it meanwhile."""
-        is_kept = _is_kept(attempt)
-        self._broken, self._wait_s = attempt if is_kept else None, seconds
+        kept = is_kept(attempt)
+        self._broken, self._wait_s = attempt if kept else None, seconds
         continues = bool(self._said.texts)
-        return self._commits.retrying(
-            attempt, failure, seconds, continues=continues, is_kept=is_kept
-        )
+        return self._commits.retrying(attempt, failure, seconds, continues=continues, is_kept=kept)
 
     async def _resume(self, attempt: Attempt, failure: ProviderError, seconds: float) -> Commit:
         self._course.resumes += 1
-        if not _is_kept(attempt):
+        if not is_kept(attempt):
             return await self._make_anew(attempt, failure, seconds)
         self._broken, self._wait_s = attempt, seconds
         return self._commits.retrying(attempt, failure, seconds, continues=True, is_kept=True)
 
     async def _make_anew(self, attempt: Attempt, failure: ProviderError, wait_s: float) -> Commit:
         """Let the text stand and all else go."""
-        _abandon(attempt)
+        abandon(attempt)
         self._said, self._wait_s, self._tries = attempt.standing(), wait_s, 0
         await self.integrator.discard()
         return self._commits.retrying(
@@ -345,7 +314,7 @@ class Asking:
             self._course.resumes += 1
             self._may_prefill = True
             return await self._make_anew(attempt, failure, 0.0)
-        _abandon(attempt)
+        abandon(attempt)
         return self._commits.left(attempt, failure)
 
     # With less than a model.
@@ -356,8 +325,10 @@ class Asking:
         return self._ports.stands_in is not None and not self._said.texts
 
     async def _instead(self) -> StandIn | None:
-        stands_in, request = self._ports.stands_in, self._maker.request(self._chain.current)
-        return None if stands_in is None else await stands_in.answer(request)
+        ports = self._ports
+        if ports.stands_in is None:
+            return None
+        return await ports.stands_in.answer(self._maker.request(self._chain.current))
 
     async def _left_alone(
         self, refusal: CircuitBreakerOpenError, failure: ProviderError
@@ -387,9 +358,7 @@ class Asking:
     ) -> AsyncIterator[Emission]:
         """Not a call of any model: no breaker, budget or statistics hear of it."""
         self._course.unreached = failure
-        is_cached = instead.name == CACHE
-        level = DegradationLevel.CACHED_ANSWERS if is_cached else DegradationLevel.BASIC_CHAT
-        if news := self._noted(degraded.Unreached(failure.info(), level)):
+        if news := self._noted(degraded.Unreached(failure.info(), instead.level)):
             yield news
         attempt = Attempt(
             self._ports,
@@ -416,52 +385,16 @@ class Asking:
     def _noted(self, happening: degraded.Happening) -> list[StreamEvent]:
         return self._ports.degradation.note(happening)
 
-    # Waiting and ending.
-
-    async def _waited(self, seconds: float) -> Stop | None:
-        """Wait; returns early with what stopped the turn meanwhile."""
-
-        async def alarm() -> None:
-            await self._ports.clock.sleep(seconds)
-            self._ports.inbox.put(Waited())
-
-        self._ports.inbox.spawn(alarm(), name="wait before the next attempt")
-        while True:
-            match await self._ports.inbox.get():
-                case Waited():
-                    return None
-                case Stop() as stop:
-                    return stop
-                case _:
-                    pass  # what an attempt that is over left behind
+    # Ending.
 
     def _given_up(self, cause: Stop | PalaverError) -> Stopped:
         """Ended between two attempts."""
         if self._broken is None:
             return Stopped(cause, kept=self._said)
-        _abandon(self._broken)
+        abandon(self._broken)
         return Stopped(cause, kept=self._broken.standing())
 
     @property
     def _admitted(self) -> Call:
         assert self._call is not None, "nobody is asked before a call is let through"
         return self._call
-
-
-def _is_kept(attempt: Attempt) -> bool:
-    """Whether its provider goes on with the answer although nobody listens."""
-    return isinstance(attempt.stream, ResumableStream) and attempt.stream.can_resume
-
-
-def _abandon(attempt: Attempt) -> None:
-    if isinstance(attempt.stream, ResumableStream):
-        attempt.stream.abandon()
-
-
-def _is_worth_keeping(attempt: Attempt, finished: Finished) -> bool:
-    """Whether the answer may be given again to the same request: a good end, nothing called,
-    nothing joined or mended."""
-    is_good = finished.stop in (StopReason.END_TURN, StopReason.STOP_SEQUENCE)
-    is_plain = all(isinstance(block, Text | Reasoning) for block in finished.content)
-    said = any(isinstance(block, Text) for block in finished.content)
-    return is_good and is_plain and said and not (finished.sanitised or attempt.flags)

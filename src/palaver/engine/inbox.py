@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from palaver.domain.clock import Clock
 from palaver.domain.errors import ProviderError
 from palaver.domain.ids import CallId
 from palaver.domain.messages import ToolResult
@@ -104,6 +105,24 @@ class Inbox:
         ]
         self._items = deque(kept)
         self._reports = {id: report for id, report in self._reports.items() if id not in calls}
+
+    async def pause(self, seconds: float, clock: Clock) -> Stop | None:
+        """Wait; returns early with what stopped the turn meanwhile. What an attempt that is over
+        left behind is dropped."""
+
+        async def alarm() -> None:
+            await clock.sleep(seconds)
+            self.put(Waited())
+
+        self.spawn(alarm(), name="wait before the next attempt")
+        while True:
+            match await self.get():
+                case Waited():
+                    return None
+                case Stop() as stop:
+                    return stop
+                case _:
+                    pass
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run `work`, which reports by `put` and never raises."""

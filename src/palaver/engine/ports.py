@@ -9,6 +9,7 @@ from palaver.context.need import Need
 from palaver.context.window import ContextWindow, ContextWindowManager
 from palaver.domain.clock import Clock
 from palaver.domain.compaction import Compaction
+from palaver.domain.degradation import DegradationLevel
 from palaver.domain.errors import PalaverError
 from palaver.domain.events import Event, SideRequestMade
 from palaver.domain.ids import BlobId, MessageId
@@ -70,6 +71,7 @@ class StandIn(msgspec.Struct, frozen=True):
 
     name: str
     stream: ModelStream
+    level: DegradationLevel
 
 
 class StandsIn(Protocol):

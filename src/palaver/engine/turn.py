@@ -21,12 +21,13 @@ from palaver.domain.messages import StopReason, ToolCall, ToolResult
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, ToolFinished, TurnStarted, TurnSuspended
 from palaver.domain.values import Effect, SuspendReason
-from palaver.engine.asking import Answered, Asking, Course, Stopped
+from palaver.engine.asking import Asking, Course
 from palaver.engine.attempt import Attempt
 from palaver.engine.chain import ModelChain
 from palaver.engine.commits import STOPPED, Commits
 from palaver.engine.inbox import Progressed, Stop, ToolDone
 from palaver.engine.integrator import StreamingToolIntegrator
+from palaver.engine.outcome import Answered, Stopped
 from palaver.engine.ports import Commit, Emission, TurnPorts
 from palaver.engine.resume import Standing
 from palaver.engine.route import (

@@ -7,6 +7,7 @@ deleted answer is gone with its fact. A store that cannot keep that keeps no ans
 from collections.abc import Callable
 
 from palaver import log
+from palaver.domain.degradation import DegradationLevel
 from palaver.domain.errors import PalaverError
 from palaver.domain.ids import ConversationId
 from palaver.domain.messages import Message
@@ -74,8 +75,8 @@ class StandingIn:
         """None for a shape, which the offline responder cannot fill in."""
         found = await self._answers.find(request)
         if found is not None:
-            return StandIn(CACHE, CachedStream(found))
+            return StandIn(CACHE, CachedStream(found), DegradationLevel.CACHED_ANSWERS)
         if self._offline is None or request.output is not None:
             return None
         model = self._offline()
-        return StandIn(model.name, model.stream(request))
+        return StandIn(model.name, model.stream(request), DegradationLevel.BASIC_CHAT)
