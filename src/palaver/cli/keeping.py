@@ -75,6 +75,8 @@ def _told(report: "RepairReport") -> Iterator[str]:
         yield f"  … and {len(report.lost) - LISTED} more that are lost"
     if report.open_turns:
         yield f"{_several(report.open_turns, 'answer')} had been under way; see `palaver list`"
+    if report.keys:
+        yield f"{_several(report.keys, 'key')} of the server saved; see `palaver keys list`"
     yield f"the damaged file is kept: {report.kept[0]}"
     if not report.is_complete:
         yield "A backup may hold what is missing. When nothing is, the damaged file can be deleted."

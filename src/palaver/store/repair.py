@@ -65,6 +65,8 @@ class RepairReport(msgspec.Struct, frozen=True):
     messages: int
     open_turns: int
     """Turns that were under way; they are ended, or run on, at the next start."""
+    keys: int = 0
+    """Of the server's, revoked ones included. Those that are missing open nothing any more."""
 
     @property
     def is_complete(self) -> bool:
@@ -144,7 +146,7 @@ def _rebuilt(path: Path, kept: tuple[Path, ...], new: Path) -> RepairReport:
         bad = pages.bad
     finally:
         pages.close()
-    if not any(found.facts for found in salvage.found.values()):
+    if not any(found.facts for found in salvage.found.values()) and not salvage.access.keys:
         raise StoreCorrupt(
             f"nothing can be saved of {path}",
             hint=f"Restore a backup. Copies of the damaged files: {kept[0]}",
@@ -195,8 +197,11 @@ class _Rebuilder:
                 shortened.append(short)
             else:
                 whole += 1
+        access = self._salvage.access
+        access.write(self._connection)
+        opened, keys = self._open_turns, len(access.keys)
         return RepairReport(
-            path, kept, bad, whole, tuple(shortened), tuple(lost), messages, self._open_turns
+            path, kept, bad, whole, tuple(shortened), tuple(lost), messages, opened, keys
         )
 
     def _conversation(self, found: Found, records: list[Recorded], state: ConversationState) -> int:

@@ -15,6 +15,7 @@ from palaver.domain.ids import ConversationId, is_id
 from palaver.domain.reducer import fold
 from palaver.domain.state import ConversationState
 from palaver.store.pages import Row, Value
+from palaver.store.salvage_access import SalvagedAccess
 from palaver.store.sqlite_rows import NUMBER_BITS, NUMBERS
 
 
@@ -63,6 +64,7 @@ class Salvage(msgspec.Struct):
     kinds: dict[int, str]
     runs: dict[int, list[tuple[int, int, int, bytes]]]
     """By the key of the turn: first and last number, epoch, body."""
+    access: SalvagedAccess
 
     def history(
         self, key: int, *, through: frozenset[int] = frozenset()
@@ -111,6 +113,7 @@ def sorted_out(rows: Iterable[Row]) -> Salvage:
     kinds: dict[int, str] = {}
     runs: dict[int, list[tuple[int, int, int, bytes]]] = defaultdict(list)
     turns: list[tuple[int, TurnRow]] = []
+    access = SalvagedAccess()
 
     def of(key: int) -> Found:
         return found.setdefault(key, Found(key, facts={}, turns=[]))
@@ -130,12 +133,12 @@ def sorted_out(rows: Iterable[Row]) -> Salvage:
                     turns.append((conversation, turn))
             case (None, str(name)) if name in codec.VERSIONS and 0 < id < 1000:
                 kinds[id] = name
-            case _:
-                pass  # the search index, marks, snapshots: all made anew
+            case _:  # the search index, marks, snapshots: all made anew
+                access.take(id, values)
     for conversation, turn in turns:
         if conversation in found:
             found[conversation].turns.append(turn)
-    return Salvage(found, kinds, runs)
+    return Salvage(found, kinds, runs, access)
 
 
 def _take_conversation(

@@ -111,7 +111,7 @@ class SqliteAccess:
             int(usage.estimated),
         )
         values = (tenant, key, day.isoformat(), model, *counts)
-        await self._write(lambda c: c.execute(_ADD_SPENT, values).fetchall())
+        await self._write(lambda c: c.execute(ADD_SPENT, values).fetchall())
 
     async def spent(self, tenant: str, key: str, day: date) -> float:
         """See `AccessStore.spent`."""
@@ -149,7 +149,7 @@ _KEY = (
     "SELECT id, name, tenant_id, scopes, created_at, expires_at, revoked_at, last_used_at, limits,"
     " digest FROM access_keys"
 )
-_ADD_SPENT = """
+ADD_SPENT = """
 INSERT INTO access_usage (tenant_id, key_id, day, model, requests, unpriced, nano_usd, input,
   output, cache_read, cache_creation, reasoning, estimated)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
