@@ -1,17 +1,25 @@
 """Whose request it is: the one place that takes a token out of a request, for every transport."""
 
+from typing import TYPE_CHECKING
+
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from palaver.domain.errors import NotAuthenticated
-from palaver.server.core import LOCAL, Server
 from palaver.service.access import Principal
+
+if TYPE_CHECKING:
+    from palaver.server.core import Server
+
+LOCAL = Principal(tenant="local", actor="local", scopes=("read", "write", "approve", "admin"))
+"""Everybody who reaches a server without keys, which listens on a loopback address only: the
+conversations are those of the command line."""
 
 KEY_HEADERS = ("x-api-key", "api-key")
 """Beside `Authorization: Bearer`, for clients of Anthropic's and Azure's APIs."""
 
 
-async def principal_of(server: Server, connection: HTTPConnection) -> Principal:
+async def principal_of(server: "Server", connection: HTTPConnection) -> Principal:
     """Who sent this request. Raises NotAuthenticated."""
     if not await server.asks_for_keys():
         return LOCAL
