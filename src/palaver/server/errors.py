@@ -46,6 +46,7 @@ STATUS: Mapping[str, int] = {
     "permission_refused": 403,
     "quota_exceeded": 429,
     "body_too_large": 413,
+    "receive_timeout": 408,
     "conflict": 409,
     "stale_writer": 409,
     "conversation_busy": 409,

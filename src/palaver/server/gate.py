@@ -1,11 +1,12 @@
-"""What every request passes before any route: its id, its Host and Origin, and the bounds of it."""
+"""What every request passes before any route: its id, its Host and Origin, and the bounds of it.
 
-import asyncio
-import ipaddress
+A request is refused here by its form alone. Whose it is, and what they may do, is each route's own
+dependency (`core.may`): nothing here looks at a path to decide about that.
+"""
+
+import re
 import secrets
-from collections.abc import MutableMapping
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,31 +14,41 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from palaver import log
 from palaver.domain.errors import PalaverError
 from palaver.domain.values import ErrorInfo
+from palaver.server.bounds import BodyTooLarge, BoundedBody
 from palaver.server.core import Server
-from palaver.server.errors import INTERNAL, answer
+from palaver.server.errors import INTERNAL, answer, status_of
+from palaver.server.names import Names, Origins
+
+Pairs = list[tuple[bytes, bytes]]
 
 UPLOADS = "/api/files"
-_SECURITY = [
+DOCS = ("/api/docs", "/api/docs/oauth2-redirect")
+"""Pages of their own, with scripts; everything else that leaves here is data."""
+SECURITY: Pairs = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
 ]
-
-
-class BodyTooLarge(PalaverError):
-    """The request's body is larger than the server takes."""
-
-    code = "body_too_large"
+NO_SCRIPTS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+NO_STORE = (b"cache-control", b"no-store")
+EXPOSED = (
+    "x-request-id, retry-after, location, content-disposition, ratelimit-limit, "
+    "ratelimit-remaining, ratelimit-reset"
+)
+"""What scripts of an allowed page may read of an answer, beside what they always may."""
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_PREFLIGHT_S = 600
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{0,1000}")
 
 
 class Gate:
     """Wraps the whole app."""
 
     def __init__(self, app: ASGIApp, server: Server) -> None:
-        self._app, self._server = app, server
-        settings = server.settings
-        self._hosts = {"localhost", settings.host.lower(), *map(str.lower, settings.allowed_hosts)}
-        self._origins = {origin.rstrip("/").lower() for origin in settings.allowed_origins}
+        self._app, self._settings = app, server.settings
+        self._names = Names(server.settings)
+        self._origins = Origins(server.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or let through."""
@@ -45,136 +56,121 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = f"req_{secrets.token_hex(8)}"
-        scope["palaver.request_id"] = request_id
+        scope["palaver.request_id"] = f"req_{secrets.token_hex(8)}"
         refused = self._refused(scope, headers)
-        if refused is not None:
-            await _refuse(scope, receive, send, refused, request_id)
-            return
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            await self._socket(scope, receive, send, refused)
             return
-        await self._http(scope, headers, receive, send, request_id)
+        sending = self._sending(scope, headers, send)
+        if refused is not None:
+            info, status = refused
+            await _answer(scope, receive, sending, info, status)
+        elif scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            await _preflight(sending, headers)
+        else:
+            await self._http(scope, headers, receive, sending)
 
     def _refused(self, scope: Scope, headers: Headers) -> tuple[ErrorInfo, int] | None:
-        if sum(len(k) + len(v) for k, v in scope["headers"]) > self._server.settings.header_bytes:
+        if sum(len(k) + len(v) for k, v in scope["headers"]) > self._settings.header_bytes:
             return ErrorInfo("headers_too_large", "the request's headers are too large"), 431
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._is_ours(_name(hosts[0])):
+        if len(hosts) != 1 or not self._names.is_ours(hosts[0]):
             told = ErrorInfo(
                 "wrong_host",
                 "this server is not known by the name in the Host header",
                 "Add the name to `server.allowed_hosts`.",
             )
             return told, 421
-        for origin in headers.getlist("origin"):
-            if not self._may_call(origin, hosts[0]):
-                told = ErrorInfo(
-                    "foreign_origin",
-                    "pages of this origin may not call this server",
-                    "Add the origin to `server.allowed_origins`.",
-                )
-                return told, 403
+        if not self._origins.may_all_call(headers.getlist("origin"), hosts[0]):
+            told = ErrorInfo(
+                "foreign_origin",
+                "pages of this origin may not call this server",
+                "Add the origin to `server.allowed_origins`.",
+            )
+            return told, 403
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            told = ErrorInfo(
+                "compressed_body", "compressed bodies are not taken", "Send it as it is."
+            )
+            return told, 415
         return None
 
-    def _is_ours(self, name: str) -> bool:
-        if name in self._hosts or _is_loopback(name):
-            return True
-        return any(
-            host.startswith("*.") and name.endswith(host[1:]) and "." not in name[: -len(host) + 1]
-            for host in self._hosts
-        )
-
-    def _may_call(self, origin: str, host: str) -> bool:
-        origin = origin.rstrip("/").lower()
-        parts = urlsplit(origin)
-        is_own = parts.scheme in ("http", "https") and parts.netloc == host.lower()
-        return is_own or origin in self._origins
-
-    async def _http(
-        self, scope: Scope, headers: Headers, receive: Receive, send: Send, request_id: str
+    async def _socket(
+        self, scope: Scope, receive: Receive, send: Send, refused: tuple[ErrorInfo, int] | None
     ) -> None:
-        bounded = _Bounded(receive, self._limit(scope["path"]), self._server.settings.receive_s)
-        declared = headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > bounded.limit:
-            await _refuse(scope, receive, send, (_too_large(bounded.limit), 413), request_id)
+        if refused is not None:
+            await send({"type": "websocket.close", "code": 1008, "reason": refused[0].code})
             return
-        has_begun = False
+        await self._app(scope, receive, send)
 
-        async def sending(message: Message) -> None:
-            nonlocal has_begun
-            if message["type"] == "http.response.start":
-                has_begun = True
-                extra = [(b"x-request-id", request_id.encode()), *_SECURITY]
-                message = {**message, "headers": [*message.get("headers", ()), *extra]}
-            await send(message)
-
+    async def _http(self, scope: Scope, headers: Headers, receive: Receive, send: "_Send") -> None:
+        settings = self._settings
+        limit = settings.upload_bytes if scope["path"] == UPLOADS else settings.body_bytes
+        body = BoundedBody(receive, limit=limit, seconds=settings.receive_s)
+        declared = headers.get("content-length", "")
         try:
-            await self._app(scope, bounded, sending)
-        except BodyTooLarge:
-            if not has_begun:
-                info = _too_large(bounded.limit)
-                await answer(info, 413, request_id=request_id)(scope, receive, sending)
-        except TimeoutError:
-            if has_begun:
-                raise
-            info = ErrorInfo("receive_timeout", "the request's body did not come in time")
-            await answer(info, 408, request_id=request_id)(scope, receive, sending)
+            if declared.isdigit() and int(declared[:20]) > limit:
+                raise BodyTooLarge(limit)
+            await self._app(scope, body, send)
+        except PalaverError as error:
+            if not send.has_begun:
+                await _answer(scope, receive, send, error.info(), status_of(error))
         except Exception as error:  # noqa: BLE001 - the last one who can answer
-            log.get("server").error("request_failed", request=request_id, error=repr(error))
-            if not has_begun:
-                await answer(INTERNAL, 500, request_id=request_id)(scope, receive, sending)
+            id = scope["palaver.request_id"]
+            log.get("server").error("request_failed", request=id, error=repr(error))
+            if not send.has_begun:
+                await _answer(scope, receive, send, INTERNAL, 500)
 
-    def _limit(self, path: str) -> int:
-        settings = self._server.settings
-        return settings.upload_bytes if path == UPLOADS else settings.body_bytes
-
-
-class _Bounded:
-    """A request's body that is counted as it comes."""
-
-    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
-        self._receive, self.limit, self._seconds = receive, limit, seconds
-        self._taken = 0
-        self._is_whole = False
-
-    async def __call__(self) -> MutableMapping[str, Any]:
-        if self._is_whole:
-            return await self._receive()
-        allowed = self._seconds * (1 + self._taken // (10 * 1024 * 1024))
-        async with asyncio.timeout(allowed):
-            message = await self._receive()
-        if message["type"] == "http.request":
-            self._taken += len(message.get("body", b""))
-            self._is_whole = not message.get("more_body", False)
-            if self._taken > self.limit:
-                raise BodyTooLarge(f"the body is larger than {self.limit} bytes")
-        return message
+    def _sending(self, scope: Scope, headers: Headers, send: Send) -> "_Send":
+        extra: Pairs = [(b"x-request-id", scope["palaver.request_id"].encode()), *SECURITY]
+        if scope["path"] not in DOCS:
+            extra.append(NO_SCRIPTS)
+        origin = headers.get("origin")
+        if origin is not None and self._origins.is_listed(origin):
+            extra += [
+                (b"access-control-allow-origin", origin.encode("latin-1")),
+                (b"access-control-expose-headers", EXPOSED.encode()),
+            ]
+        if self._origins.has_any:
+            extra.append((b"vary", b"Origin"))
+        return _Send(send, extra)
 
 
-def _too_large(limit: int) -> ErrorInfo:
-    return ErrorInfo(BodyTooLarge.code, f"the body is larger than {limit} bytes")
+class _Send:
+    """`send` of a request, which completes the head of its answer."""
+
+    __slots__ = ("_extra", "_send", "has_begun")
+
+    def __init__(self, send: Send, extra: Pairs) -> None:
+        self._send, self._extra = send, extra
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given: Pairs = list(message.get("headers", ()))
+            self.has_begun = True
+            message = {**message, "headers": _completed(given, [*self._extra, NO_STORE])}
+        await self._send(message)
 
 
-async def _refuse(
-    scope: Scope, receive: Receive, send: Send, refused: tuple[ErrorInfo, int], request_id: str
-) -> None:
-    info, status = refused
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": info.code})
-        return
-    await answer(info, status, request_id=request_id)(scope, receive, send)
+def _completed(given: Pairs, extra: Pairs) -> Pairs:
+    """All that a route has said, and of the rest what it has not."""
+    said = {name.lower() for name, _ in given}
+    return given + [(name, value) for name, value in extra if name not in said or name == b"vary"]
 
 
-def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+async def _answer(scope: Scope, receive: Receive, send: Send, info: ErrorInfo, status: int) -> None:
+    await answer(info, status, request_id=scope["palaver.request_id"])(scope, receive, send)
 
 
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+async def _preflight(send: Send, headers: Headers) -> None:
+    """What a browser asks before it lets an allowed page send more than a form could."""
+    wanted = headers.get("access-control-request-headers", "")
+    allowed = wanted if _HEADER_NAMES.fullmatch(wanted) else ""
+    told: Iterable[tuple[bytes, bytes]] = (
+        (b"access-control-allow-methods", METHODS.encode()),
+        (b"access-control-allow-headers", allowed.encode("latin-1")),
+        (b"access-control-max-age", b"%d" % _PREFLIGHT_S),
+    )
+    await send({"type": "http.response.start", "status": 204, "headers": list(told)})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
