@@ -6,8 +6,8 @@ idle tenants are closed when there are too many; nothing is lost by it.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from palaver import log
 from palaver.domain.errors import PalaverError, StoreError
@@ -39,8 +39,18 @@ class Tenants:
         self._make, self._limit = make, limit
         self._recovers, self._keeps_sending = recovers, keeps_sending
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        self._passing: set[ConversationManager] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
+
+    @contextmanager
+    def passing(self, manager: ConversationManager) -> Iterator[None]:
+        """Count another manager in until the end of the block: what nobody keeps is drained, too."""
+        self._passing.add(manager)
+        try:
+            yield
+        finally:
+            self._passing.discard(manager)
 
     @asynccontextmanager
     async def use(self, tenant: str) -> AsyncIterator[ConversationManager]:
@@ -64,7 +74,7 @@ class Tenants:
 
     def open_managers(self) -> list[ConversationManager]:
         """Those in memory."""
-        return [each.manager for each in self._tenants.values()]
+        return [*(each.manager for each in self._tenants.values()), *self._passing]
 
     async def drain(self, seconds: float) -> None:
         """Return when no turn runs any more, or after `seconds`."""
