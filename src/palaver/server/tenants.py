@@ -45,7 +45,7 @@ class Tenants:
 
     @contextmanager
     def passing(self, manager: ConversationManager) -> Iterator[None]:
-        """Count another manager in until the end of the block: what nobody keeps is drained, too."""
+        """Count another manager in until the end of the block: what nobody keeps is drained."""
         self._passing.add(manager)
         try:
             yield
