@@ -235,9 +235,10 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
         _fault(
             33,
             "killed in mid-answer",
-            "what was said is kept as partial, or made anew and said so",
+            "what was said is kept as partial, or continued without a character twice",
             f"{CRASH}::test_a_killed_program_keeps_what_it_had_said",
-            f"{RESTART}::test_half_an_answer_is_made_anew",
+            f"{RESTART}::test_half_an_answer_is_continued",
+            f"{RESTART}::test_an_answer_that_was_not_at_its_text_is_made_anew",
             WORLDS,
         ),
         _fault(

@@ -5,7 +5,7 @@ import sys
 
 import palaver
 from palaver import ExecutionContext, tool
-from palaver.testing import Call, Line, Pause, Say, ScriptedModel
+from palaver.testing import Call, Cut, Line, Pause, Say, ScriptedModel, Think, ToldClock
 
 
 @tool(effect="effect", needs_approval=False)
@@ -31,18 +31,29 @@ async def main(path: str, stage: str) -> None:
     scripts: dict[str, list[list[Line]]] = {
         "accepted": [[Pause(until=never)]],
         "speaking": [[Say("Half of an answer"), Pause(until=never)]],
+        "thinking": [[Think("Hm."), Say("Half of an answer"), Think("Or?"), Pause(until=never)]],
+        "thought": [[Think("Hm."), Say("Half of an answer"), Pause(until=never)]],
+        "waiting": [[Say("Half of an answer"), Cut()]],
         "paying": [[Say("I pay."), Call("pay")]],
         "booking": [[Say("I book."), Call("book")]],
     }
+    clock = ToldClock() if stage == "waiting" else None  # no wait is ever over
     async with palaver.open(
-        path, model=ScriptedModel(scripts[stage]), tools=[pay, book]
+        path, model=ScriptedModel(scripts[stage]), tools=[pay, book], clock=clock
     ) as manager:
         conversation = await manager.create()
         session = await conversation.start("go on")
         said = ""
         async for event in session.events():
             said += event.text if isinstance(event, palaver.TextDelta) else ""
-            ready = {"accepted": not said, "speaking": said == "Half of an answer"}
+            is_half = said == "Half of an answer"
+            ready = {
+                "accepted": not said,
+                "speaking": is_half,
+                "thought": is_half,
+                "thinking": is_half and isinstance(event, palaver.ReasoningDelta),
+                "waiting": isinstance(event, palaver.RetryScheduled),
+            }
             if ready.get(stage):
                 await asyncio.sleep(0.2)  # the deltas are on disk within 50 ms
                 print("ready", flush=True)

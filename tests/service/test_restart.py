@@ -21,7 +21,8 @@ from palaver import (
     TurnOutcome,
     tool,
 )
-from palaver.domain.stream import RetryScheduled, TurnCompleted
+from palaver.domain.messages import Flag
+from palaver.domain.stream import BlockReset, RetryScheduled, TextDelta, TurnCompleted
 from palaver.providers.base import ModelEvent, ModelRequest
 from palaver.testing import Call, Pause, Say, ScriptedModel, Step, valid_history
 from tests.service.conftest import Opened
@@ -74,23 +75,91 @@ async def test_a_message_that_nobody_answered_is_answered(opened: Opened, tmp_pa
     assert answers(await resumed(manager)) == ["Here I am."]
 
 
-async def test_half_an_answer_is_made_anew(opened: Opened, tmp_path: Path) -> None:
-    """Exactly one message answers; a reader is told that what it saw does not count, and what the
-    lost attempt used is in the ledger."""
+async def turn_of(manager: ConversationManager) -> str:
+    """The only turn of the only conversation."""
+    conversation = await manager.find("last")
+    facts = await manager.store.read(palaver.Scope(), conversation.id, kinds=["turn.opened"])
+    return str(getattr(facts[0].event, "turn", ""))
+
+
+async def attempts(manager: ConversationManager) -> list[int]:
+    """The numbers of the attempts in the ledger."""
+    conversation = await manager.find("last")
+    facts = await manager.store.read(palaver.Scope(), conversation.id, kinds=["attempt.made"])
+    return [getattr(r.event, "number", 0) for r in facts]
+
+
+def goes_on(request: ModelRequest) -> str:
+    """What an obedient model says when it is asked for the rest of half an answer."""
+    asked = request.messages[-1].text
+    anchor = asked[asked.index("<anchor>") + 8 : asked.rindex("</anchor>")]
+    return f"{anchor} and the other half."
+
+
+@pytest.mark.parametrize("stage", ["speaking", "thought", "waiting"])
+async def test_half_an_answer_is_continued(opened: Opened, tmp_path: Path, stage: str) -> None:
+    """A client that comes back with its cursor sees its text go on, no character twice; one message
+    answers, and says that it was joined. Each attempt is in the ledger once, also where the process
+    died while it waited to continue a stream that had broken."""
+    path = tmp_path / "chat.db"
+    await left("crashing", path, stage, until=b"ready")
+    manager = await opened(ScriptedModel([goes_on]), path=path, settings=RESUME)
+    turn = await turn_of(manager)
+    events = [n async for n in manager.follow(turn)]
+    conversation = await resumed(manager)
+    assert answers(conversation) == ["Half of an answer and the other half."]
+    assert conversation.messages[-1].flags == (Flag.JOINED,)
+    assert [n.number for n in events] == list(range(1, len(events) + 1))
+    said = [n.event.text for n in events if isinstance(n.event, TextDelta)]
+    assert "".join(said) == conversation.messages[-1].text
+    (retried,) = [n.event for n in events if isinstance(n.event, RetryScheduled)]
+    broke = "stream_truncated" if stage == "waiting" else "program_stopped"
+    assert (retried.error.code, retried.continues) == (broke, True)
+    assert sum(isinstance(n.event, BlockReset) for n in events) == (stage == "thought")
+    assert isinstance(events[-1].event, TurnCompleted)
+    assert await attempts(manager) == [1, 2]
+    at = next(i for i, n in enumerate(events) if n.event is retried)
+    assert [n async for n in manager.follow(turn, after=events[at].cursor)] == events[at + 1 :]
+
+
+async def test_an_answer_that_was_not_at_its_text_is_made_anew(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """Exactly one message answers; a reader is told that what it saw does not count."""
+    path = tmp_path / "chat.db"
+    await left("crashing", path, "thinking", until=b"ready")
+    manager = await opened(ScriptedModel(["A whole answer."]), path=path, settings=RESUME)
+    events = [n async for n in manager.follow(await turn_of(manager))]
+    assert answers(await resumed(manager)) == ["A whole answer."]
+    assert [n.event.continues for n in events if isinstance(n.event, RetryScheduled)] == [False]
+    assert await attempts(manager) == [1, 2]
+
+
+async def test_what_waited_to_be_continued_is_kept(opened: Opened, tmp_path: Path) -> None:
+    """A program that ends what it finds keeps the half that readers have seen, and counts the
+    attempt once."""
+    path = tmp_path / "chat.db"
+    await left("crashing", path, "waiting", until=b"ready")
+    manager = await opened(ScriptedModel(), path=path)
+    conversation = await resumed(manager)
+    assert answers(conversation) == ["Half of an answer"]
+    assert conversation.messages[-1].flags == (Flag.PARTIAL,)
+    assert await attempts(manager) == [1]
+
+
+async def test_half_an_answer_may_change_hands_twice(opened: Opened, tmp_path: Path) -> None:
+    """The second process dies before its model says a word; the third goes on with the same
+    text."""
     path = tmp_path / "chat.db"
     await left("crashing", path, "speaking", until=b"ready")
-    manager = await opened(ScriptedModel(["A whole answer."]), path=path, settings=RESUME)
-    conversation = await manager.find("last")
-    opening = await manager.store.read(palaver.Scope(), conversation.id, kinds=["turn.opened"])
-    turn = getattr(opening[0].event, "turn", "")
-    events = [n async for n in conversation.follow(turn)]
-    assert answers(await resumed(manager)) == ["A whole answer."]
-    assert [n.number for n in events] == list(range(1, len(events) + 1))
-    (retried,) = [n.event for n in events if isinstance(n.event, RetryScheduled)]
-    assert retried.error.code == "program_stopped"
-    assert isinstance(events[-1].event, TurnCompleted)
-    records = await manager.store.read(palaver.Scope(), conversation.id, kinds=["attempt.made"])
-    assert [getattr(r.event, "number", 0) for r in records] == [1, 2]
+    await left("resuming", path, until=b"ready")
+    manager = await opened(ScriptedModel([goes_on]), path=path, settings=RESUME)
+    events = [n async for n in manager.follow(await turn_of(manager))]
+    conversation = await resumed(manager)
+    said = "".join(n.event.text for n in events if isinstance(n.event, TextDelta))
+    assert said == answers(conversation)[0] == "Half of an answer and the other half."
+    assert conversation.messages[-1].flags == (Flag.JOINED,)
+    assert await attempts(manager) == [1, 2, 3]
 
 
 async def test_an_effect_under_way_is_told_and_not_repeated(opened: Opened, tmp_path: Path) -> None:

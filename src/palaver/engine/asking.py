@@ -64,7 +64,15 @@ class Course(msgspec.Struct):
 class Asking:
     """Iterate `run`; afterwards `outcome` says how it ended."""
 
-    def __init__(self, ports: TurnPorts, commits: Commits, turn: TurnId, course: Course) -> None:
+    def __init__(
+        self,
+        ports: TurnPorts,
+        commits: Commits,
+        turn: TurnId,
+        course: Course,
+        said: Standing = Standing(),  # noqa: B008 - frozen
+    ) -> None:
+        """`said`: how the answer began, in a process that did not live to end it."""
         self._ports, self._commits, self._course = ports, commits, course
         self._chain = course.chain
         self._maker = RequestMaker(ports)
@@ -75,7 +83,7 @@ class Asking:
         self._tries = 0
         self._wait_s = 0.0
         self._has_compacted = False
-        self._said = Standing()
+        self._said = said
         self._broken: Attempt | None = None
         """The attempt whose provider can go on with it."""
         self._may_prefill = True

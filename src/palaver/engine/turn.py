@@ -45,13 +45,15 @@ from palaver.providers.base import Finished
 _NOTHING = Standing()
 
 
-async def run_turn(ports: TurnPorts, turn: TurnId, message: MessageId) -> AsyncIterator[Emission]:
+async def run_turn(
+    ports: TurnPorts, turn: TurnId, message: MessageId, said: Standing = _NOTHING
+) -> AsyncIterator[Emission]:
     """Run an open turn, or run it on, until it ends or is suspended.
 
-    `message` is the user message that it answers. The last event shown is terminal or
-    TurnSuspended.
+    `message` is the user message that it answers; `said` is what stands of an answer to it that
+    another process has begun. The last event shown is terminal or TurnSuspended.
     """
-    run = _Turn(ports, turn)
+    run = _Turn(ports, turn, said)
     ports.inbox.spawn(run.keep_time(), name="turn deadline")
     try:
         if _is_new(ports.latest(), message):
@@ -69,8 +71,8 @@ def _is_new(state: ConversationState, message: MessageId) -> bool:
 
 
 class _Turn:
-    def __init__(self, ports: TurnPorts, turn: TurnId) -> None:
-        self._ports, self._turn = ports, turn
+    def __init__(self, ports: TurnPorts, turn: TurnId, said: Standing) -> None:
+        self._ports, self._turn, self._said = ports, turn, said
         self._integrator = StreamingToolIntegrator(ports, ports.latest().id, turn)
         self._commits = Commits(ports, turn)
         self._course = Course(
@@ -98,12 +100,13 @@ class _Turn:
     # Asking the model.
 
     async def _ask(self, state: ConversationState) -> AsyncIterator[Emission]:
+        said, self._said = self._said, _NOTHING
         try:
             self._check_steps(state)
         except PalaverError as refusal:
-            yield await self._stop(refusal)
+            yield await self._stop(refusal, kept=said)
             return
-        asking = Asking(self._ports, self._commits, self._turn, self._course)
+        asking = Asking(self._ports, self._commits, self._turn, self._course, said)
         self._integrator = asking.integrator
         async for emission in asking.run():
             yield emission

@@ -210,6 +210,8 @@ class Unsaid(msgspec.Struct, frozen=True):
     message: MessageId
     text: str
     usage: Usage
+    flags: tuple[Flag, ...] = ()
+    """What a reader of the text must know, beside that it is not whole."""
 
 
 class EndTurn(msgspec.Struct, frozen=True):
@@ -352,7 +354,7 @@ def _ending(state: ConversationState, action: EndTurn) -> tuple[Event, ...]:
     said: list[Event] = []
     unsaid = action.unsaid
     # Calls without a result: the message was complete, and a later attempt has not begun.
-    if unsaid is not None and unsaid.number > opened.attempts and not state.pending_calls:
+    if unsaid is not None and not state.pending_calls:
         if unsaid.text:
             message = Message(
                 Role.ASSISTANT,
@@ -361,10 +363,13 @@ def _ending(state: ConversationState, action: EndTurn) -> tuple[Event, ...]:
                 parent=state.messages[-1].id,
                 model=unsaid.model,
                 stop=StopReason.ABORTED,
-                flags=(Flag.PARTIAL,),
+                flags=(Flag.PARTIAL, *unsaid.flags),
             )
             said.append(MessageAdded(message, opened.id))
-        said.append(AttemptMade(opened.id, unsaid.number, unsaid.model, unsaid.usage))
+        if (
+            unsaid.number > opened.attempts
+        ):  # else it broke, has its row, and waited to be continued
+            said.append(AttemptMade(opened.id, unsaid.number, unsaid.model, unsaid.usage))
     for fact in said:
         state = apply(state, fact)
     return (*said, *close_turn(state, opened.id, action.outcome, why=action.why))

@@ -12,6 +12,7 @@ from typing import Literal
 from weakref import WeakValueDictionary
 
 import msgspec
+from msgspec.structs import replace
 
 from palaver import log
 from palaver.context.window import ContextWindowManager
@@ -20,14 +21,21 @@ from palaver.domain.events import AttemptMade
 from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Role, Text
 from palaver.domain.state import ConversationState
-from palaver.domain.stream import RetryScheduled, StreamEvent, TurnCancelled, TurnInterrupted
-from palaver.domain.values import ErrorInfo, Scope, TurnOutcome
+from palaver.domain.stream import (
+    BlockReset,
+    RetryScheduled,
+    StreamEvent,
+    TurnCancelled,
+    TurnInterrupted,
+)
+from palaver.domain.values import ErrorInfo, Scope, TurnOutcome, Usage
 from palaver.engine.commits import STOPPED
+from palaver.engine.resume import Standing
 from palaver.service.actions import EndTurn, RecordFacts, Unsaid
 from palaver.service.sessions import TurnSessions
 from palaver.service.state import StateManager
 from palaver.store.base import ConversationStore, RunRow, TurnRecord
-from palaver.streams.partial import unfinished_attempt
+from palaver.streams.partial import Unfinished, unfinished_attempt
 from palaver.streams.session import StreamSession
 from palaver.system import new_id
 
@@ -37,6 +45,7 @@ RESTARTED = ErrorInfo(
     "the program that asked the model stopped; the answer begins anew",
     retryable=True,
 )
+CONTINUED = replace(RESTARTED, message="the program that asked the model stopped; it goes on")
 TRIES = 5
 """Of ending a turn whose rows another process writes at the same time."""
 RESUMES = 5
@@ -66,13 +75,16 @@ class TurnEnder:
         window: ContextWindowManager,
         load: Callable[[TurnRecord], Awaitable[StateManager]],
         check_ready: Callable[[ConversationState], None],
-        run_on: Callable[[StateManager, StreamSession, MessageId], None],
+        run_on: Callable[[StateManager, StreamSession, MessageId, Standing], None],
         on_restart: Literal["interrupt", "resume", "leave"],
+        may_continue: bool = True,
     ) -> None:
+        """`may_continue`: whether a turn that runs on goes on with half an answer, or begins it
+        anew."""
         self._store, self._scope, self._sessions = store, scope, sessions
         self._window, self._load = window, load
         self._check_ready, self._run_on = check_ready, run_on
-        self._resumes = on_restart == "resume"
+        self._resumes, self._may_continue = on_restart == "resume", may_continue
         self.recovered: list[Recovered] = []
         """Since this process began, at most `REMEMBERED`."""
         self._locks: WeakValueDictionary[TurnId, asyncio.Lock] = WeakValueDictionary()
@@ -136,8 +148,8 @@ class TurnEnder:
     async def _resume(self, states: StateManager, record: TurnRecord, begun: ExitStack) -> bool:
         """Have an orphan run on from its state at the end of `begun`, unless it cannot be.
 
-        What its last attempt had said without coming to an end does not count; it was paid for all
-        the same.
+        Text that its last attempt had said is continued, as where a stream breaks; an attempt that
+        was at anything else is made anew. It was paid for all the same.
         """
         if record.epoch > RESUMES:
             log.get("recovery").warning("turn_given_up", turn=record.id)
@@ -148,25 +160,35 @@ class TurnEnder:
             log.get("recovery").warning("turn_not_resumed", turn=record.id, code=error.code)
             return False
         session, rows = await self._sessions.adopt(record)
-        state = states.state
-        unsaid = self._unsaid(state, rows)
-        if unsaid is not None:
-            await self._void(states, session, unsaid)
+        state, said = states.state, Standing()
+        found = unfinished_attempt(rows)
+        if found is not None:
+            said = _standing(state, found) if self._may_continue else said
+            await self._break_off(states, session, found, said)
         question = next(m.id for m in reversed(state.messages) if m.role is Role.USER)
         begun.enter_context(self._sessions.beginning(record.id))
-        begun.callback(self._run_on, states, session, question)
+        begun.callback(self._run_on, states, session, question, said)
         return True
 
-    async def _void(self, states: StateManager, session: StreamSession, unsaid: Unsaid) -> None:
-        opened = states.state.turn
-        shown = (RetryScheduled(unsaid.number, 0.0, RESTARTED),)
-        if opened is not None and unsaid.number > opened.attempts:
-            made = AttemptMade(
-                session.turn, unsaid.number, unsaid.model, unsaid.usage, error=RESTARTED
-            )
+    async def _break_off(
+        self, states: StateManager, session: StreamSession, found: Unfinished, said: Standing
+    ) -> None:
+        """Give a cut attempt its row, and tell readers what stands of it."""
+        opened, continues = states.state.turn, bool(said.texts)
+        is_waiting = opened is not None and found.number <= opened.attempts
+        if is_waiting and (continues or not found.text):
+            return  # it broke before its process died; its row is there, and readers know
+        why = CONTINUED if continues else RESTARTED
+        shown: tuple[StreamEvent, ...] = (RetryScheduled(found.number, 0.0, why, continues),)
+        if continues and found.has_reasoned:
+            shown = (BlockReset("reasoning"), *shown)
+        if not is_waiting:
+            usage = self._estimated(states.state, found)
+            made = AttemptMade(session.turn, found.number, found.model, usage, error=why)
             facts = RecordFacts((made,), session.turn, session.epoch)
             await states.dispatch(facts, run=(session.turn, session.unwritten(shown)))
-            session.publish(shown)
+        session.publish(shown)
+        if not is_waiting:  # else the turn writes it with its next words
             session.written(session.last)
 
     # Ending.
@@ -228,6 +250,26 @@ class TurnEnder:
         found = unfinished_attempt(rows)
         if found is None:
             return None
-        usage = self._window.estimated_usage(state, (Text(found.text),) if found.text else ())
-        message = MessageId(new_id("msg"))
-        return Unsaid(found.number, found.model, message, found.text, usage)
+        return Unsaid(
+            found.number,
+            found.model,
+            MessageId(new_id("msg")),
+            found.text,
+            self._estimated(state, found),
+            _joined(found).flags,
+        )
+
+    def _estimated(self, state: ConversationState, found: Unfinished) -> Usage:
+        return self._window.estimated_usage(state, (Text(found.text),) if found.text else ())
+
+
+def _joined(found: Unfinished) -> Standing:
+    """The text of an attempt; how exact its joins were is not in the run log."""
+    return Standing(texts=(Text(found.text),), joins=found.joins, is_exact=not found.joins)
+
+
+def _standing(state: ConversationState, found: Unfinished) -> Standing:
+    """What stands of a cut attempt and can be continued. A reply in a shape has no second half."""
+    is_shaped = state.turn is not None and state.turn.output is not None
+    can_go_on = bool(found.text.strip()) and not found.is_elsewhere and not is_shaped
+    return _joined(found) if can_go_on and not state.pending_calls else Standing()

@@ -19,6 +19,7 @@ from palaver.domain.values import Scope, Usage
 from palaver.engine.chain import endpoint
 from palaver.engine.inbox import Inbox, Stop
 from palaver.engine.ports import Emission, TurnPorts
+from palaver.engine.resume import Standing
 from palaver.engine.turn import run_turn
 from palaver.providers.base import Model
 from palaver.recovery.degradation import Degradation, GracefulDegradationManager
@@ -43,6 +44,8 @@ from palaver.streams.manager import StreamManager
 from palaver.streams.session import StreamSession
 from palaver.system import new_id
 from palaver.tools.manager import ToolManager
+
+_NOTHING = Standing()
 
 
 class TurnRunner:
@@ -115,6 +118,7 @@ class TurnRunner:
             check_ready=self.check_ready,
             run_on=self._run_on_restarted,
             on_restart=settings.turn.on_restart,
+            may_continue=settings.retry.resumes > 0,
         )
         self._restarting = asyncio.Semaphore(settings.turn.resume_parallel)
         self._closed = False
@@ -172,9 +176,9 @@ class TurnRunner:
         self._start(states, session, question)
 
     def _run_on_restarted(
-        self, states: StateManager, session: StreamSession, question: MessageId
+        self, states: StateManager, session: StreamSession, question: MessageId, said: Standing
     ) -> None:
-        self._start(states, session, question, room=self._restarting)
+        self._start(states, session, question, room=self._restarting, said=said)
 
     async def aclose(self, *, drain_s: float = 0.0, leave: bool = False) -> None:
         """Begin nothing more; what runs has `drain_s` seconds to end, and is cancelled then, or
@@ -196,8 +200,10 @@ class TurnRunner:
         room: asyncio.Semaphore | None = None,
         keeping: Keeping | None = None,
         instead: OnUnreachable | None = None,
+        said: Standing = _NOTHING,
     ) -> None:
-        """`room`: the turn waits for its place there, unless it is cancelled."""
+        """`room`: the turn waits for its place there, unless it is cancelled. `said`: how a process
+        that died began to answer."""
         stopped = asyncio.Event()
         instead = instead or self.settings.outbox.on_unreachable
         service = self.degraded(states.state, instead=instead)
@@ -222,7 +228,7 @@ class TurnRunner:
             async with _place(room, stopped):
                 if room is not None and self._closed:
                     return  # it has not begun here; the next process decides about it
-                await self._drive(states, driver, run_turn(ports, running.turn, question))
+                await self._drive(states, driver, run_turn(ports, running.turn, question, said))
             self._ended(running, states.state)
 
         session.on_cancel(stop)
