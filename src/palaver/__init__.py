@@ -159,6 +159,10 @@ if TYPE_CHECKING:
     )
     from palaver.service.conversation import Conversation as Conversation
     from palaver.service.manager import ConversationManager as ConversationManager
+    from palaver.service.offline import (
+        OfflineCapabilities as OfflineCapabilities,
+        OfflineStatistics as OfflineStatistics,
+    )
     from palaver.service.outbox import Outbox as Outbox, WaitingPrompts as WaitingPrompts
     from palaver.service.output import (
         OutputInvalid as OutputInvalid,
@@ -243,6 +247,7 @@ _PLACES = {
     "palaver.service.output": ("OutputInvalid",),
     "palaver.service.branching": ("Branch", "StateDiff"),
     "palaver.domain.outbox": ("QueuedPrompt",),
+    "palaver.service.offline": ("OfflineCapabilities", "OfflineStatistics"),
     "palaver.service.outbox": ("Outbox", "WaitingPrompts"),
     "palaver.service.prompts": ("EditPrompt", "WithdrawPrompt"),
     "palaver.service.redaction": ("RedactionReceipt",),

@@ -32,6 +32,7 @@ from palaver.service.conversation import Conversation as AsyncConversation, OnBu
 from palaver.service.ending import Recovered
 from palaver.service.inbound import MessageInput
 from palaver.service.manager import ConversationManager as AsyncManager
+from palaver.service.offline import OfflineCapabilities as AsyncOffline, OfflineStatistics
 from palaver.service.outbox import Outbox as AsyncOutbox, WaitingPrompts
 from palaver.service.redaction import RedactionReceipt
 from palaver.service.reply import Reply
@@ -41,6 +42,7 @@ from palaver.settings import OnUnreachable
 from palaver.store.base import BackupReport, Page, SearchHit
 from palaver.streams.cursor import After
 from palaver.streams.session import Numbered
+from palaver.tools.definition import ToolDefinition
 from palaver.tools.manager import ToolManager
 
 T = TypeVar("T")
@@ -122,6 +124,11 @@ class Conversation:
     def messages(self) -> Sequence[Message]:
         """All messages, oldest first."""
         return self._wrapped.messages
+
+    @property
+    def offline(self) -> "OfflineCapabilities":
+        """See `palaver.Conversation.offline`."""
+        return OfflineCapabilities(self._loop, self._wrapped.offline)
 
     @property
     def degraded(self) -> DegradedConversationState:
@@ -363,6 +370,42 @@ class Outbox:
     def withdraw(self, prompt: str) -> None:
         """Take a prompt back; it is never sent. Raises NotFound."""
         self._loop.run(self._wrapped.withdraw(prompt))
+
+
+class OfflineCapabilities:
+    """A `palaver.OfflineCapabilities` whose methods block."""
+
+    def __init__(self, loop: _Loop, wrapped: AsyncOffline) -> None:
+        self._loop, self._wrapped = loop, wrapped
+
+    @property
+    def tools(self) -> Sequence[ToolDefinition]:
+        """See `palaver.OfflineCapabilities.tools`."""
+        return self._wrapped.tools
+
+    def run_tool(self, name: str, arguments: dict[str, Any]) -> ToolResult:
+        """See `palaver.OfflineCapabilities.run_tool`."""
+        return self._loop.run(self._wrapped.run_tool(name, arguments))
+
+    def cached(self, said: MessageInput, *, output: Any = None) -> Message | None:
+        """See `palaver.OfflineCapabilities.cached`."""
+        return self._loop.run(self._wrapped.cached(said, output=output))
+
+    def search(self, query: str, *, limit: int = 20) -> tuple[SearchHit, ...]:
+        """See `palaver.OfflineCapabilities.search`."""
+        return self._loop.run(self._wrapped.search(query, limit=limit))
+
+    def summary(self, *, tokens: int = 600) -> str:
+        """See `palaver.OfflineCapabilities.summary`."""
+        return self._loop.run(self._wrapped.summary(tokens=tokens))
+
+    def topics(self) -> list[str]:
+        """See `palaver.OfflineCapabilities.topics`."""
+        return self._loop.run(self._wrapped.topics())
+
+    def statistics(self) -> OfflineStatistics:
+        """See `palaver.OfflineCapabilities.statistics`."""
+        return self._loop.run(self._wrapped.statistics())
 
 
 class ConversationManager:

@@ -48,6 +48,7 @@ from palaver.service.compacting import Compacting
 from palaver.service.continuing import Continuing
 from palaver.service.inbound import MessageInput, user_message
 from palaver.service.offer import checked_tools
+from palaver.service.offline import OfflineCapabilities
 from palaver.service.outbox import Keeping, Outbox, keep, kept_error
 from palaver.service.output import OutputType, schema_of, shape_of
 from palaver.service.preferences import changed_preferences
@@ -98,6 +99,12 @@ class Conversation(Continuing, Compacting):
     def outbox(self) -> Outbox:
         """What waits until a model can be reached."""
         return Outbox(self._states, self._runner)
+
+    @property
+    def offline(self) -> OfflineCapabilities:
+        """What works without any provider: local tools, earlier answers, search, summary, topics,
+        statistics."""
+        return OfflineCapabilities(self._states, self._runner)
 
     @property
     def degraded(self) -> DegradedConversationState:

@@ -39,7 +39,7 @@ from palaver.service.shrinking import TurnShrinker
 from palaver.service.state import StateManager
 from palaver.service.titles import extractive_title, model_title
 from palaver.settings import OnUnreachable, Settings
-from palaver.store.base import BlobStore, ConversationStore, TurnRecord
+from palaver.store.base import BlobStore, ConversationStore, SearchHit, TurnRecord
 from palaver.streams.manager import StreamManager
 from palaver.streams.session import StreamSession
 from palaver.system import new_id
@@ -80,7 +80,7 @@ class TurnRunner:
             keep=settings.stream.keep_sessions,
         )
         self.settings, self.clock, self.tools = settings, clock, tools
-        self._store, self._blobs, self._scope = store, blobs, scope
+        self._store, self._blobs, self.scope = store, blobs, scope
         self._model, self._chance, self._price = model, chance, price
         self.recovery, self._fallbacks = recovery, tuple(fallbacks)
         self.degradation = GracefulDegradationManager(recovery, clock=clock)
@@ -210,7 +210,7 @@ class TurnRunner:
         driver = TurnDriver(
             states,
             self._store,
-            self._scope,
+            self.scope,
             session,
             settings=self.settings.stream,
             moved=self.sessions.hand_over,
@@ -296,7 +296,7 @@ class TurnRunner:
     ) -> TurnPorts:
         opened = states.state.turn
         return TurnPorts(
-            scope=self._scope,
+            scope=self.scope,
             latest=lambda: states.state,
             models=self._chain(states.state.preferences.model),
             recovery=self.recovery,
@@ -313,7 +313,7 @@ class TurnRunner:
             chance=self._chance,
             new_message_id=lambda: MessageId(new_id("msg")),
             price=self._price,
-            keep=self._keep,
+            keep=self.keep_blob,
             read_blob=self.read_blob,
             output=None if opened is None else opened.output,
         )
@@ -327,8 +327,9 @@ class TurnRunner:
             chain.setdefault(model.name, model)
         return tuple(chain.values())
 
-    async def _keep(self, data: bytes) -> BlobId:
-        return await self._blobs.put(self._scope, data)
+    async def keep_blob(self, data: bytes) -> BlobId:
+        """Store bytes; what they are called from then on."""
+        return await self._blobs.put(self.scope, data)
 
     async def redact(self, states: StateManager, message: MessageId, note: str) -> RedactionReceipt:
         """See `Eraser`."""
@@ -348,22 +349,29 @@ class TurnRunner:
 
     async def taken_in(self, said: object) -> object:
         """What was said, in our terms where it is of another library."""
-        return said if self._take_in is None else await self._take_in(said, self._keep)
+        return said if self._take_in is None else await self._take_in(said, self.keep_blob)
 
     async def check_blobs(self, message: Message) -> None:
         """Raise InvalidInput when the message refers to a blob that this tenant does not have."""
         for block in message.content:
             if isinstance(block, Image | File) and block.blob is not None:
                 try:
-                    await self._blobs.size(self._scope, block.blob)
+                    await self._blobs.size(self.scope, block.blob)
                 except NotFound as error:
                     raise InvalidInput(
                         f"there is no attachment {block.blob!r}", hint="Attach the file first."
                     ) from error
 
+    async def search(
+        self, query: str, conversation: ConversationId, limit: int
+    ) -> tuple[SearchHit, ...]:
+        """Messages of one conversation with all words of `query`, the best first."""
+        found = self._store.search(self.scope, query, conversation=conversation, limit=limit)
+        return await found
+
     async def read_blob(self, blob: BlobId) -> bytes:
         """All bytes of a blob. Raises NotFound."""
-        return b"".join([piece async for piece in self._blobs.get(self._scope, blob)])
+        return b"".join([piece async for piece in self._blobs.get(self.scope, blob)])
 
 
 def _nothing() -> None:
