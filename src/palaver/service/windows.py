@@ -36,7 +36,7 @@ class Windows(Protocol):
         """Count one more, if there is room: what is left then; None where there was none."""
         ...
 
-    async def add(self, name: str, amount: float) -> None:
+    async def add(self, name: str, amount: int) -> None:
         """Count what was used, whatever room there was."""
         ...
 
@@ -53,8 +53,8 @@ class _Window:
     __slots__ = ("entries", "total")
 
     def __init__(self) -> None:
-        self.entries: deque[tuple[float, float]] = deque()
-        self.total = 0.0
+        self.entries: deque[tuple[float, int]] = deque()
+        self.total = 0
 
     def forget(self, before: float) -> None:
         entries = self.entries
@@ -75,10 +75,10 @@ class MemoryWindows:
         window = self._window(name)
         if window.total + 1 > limit:
             return None
-        self._count(window, 1.0)
+        self._count(window, 1)
         return self._reading(window, limit)
 
-    async def add(self, name: str, amount: float) -> None:
+    async def add(self, name: str, amount: int) -> None:
         """See `Windows.add`."""
         if amount > 0:
             self._count(self._window(name), amount)
@@ -118,11 +118,11 @@ class MemoryWindows:
         self._windows = {name: w for name, w in self._windows.items() if w.entries}
         self._sweep_at = max(_SWEEP_AT, 2 * len(self._windows))
 
-    def _count(self, window: _Window, amount: float) -> None:
+    def _count(self, window: _Window, amount: int) -> None:
         window.entries.append((self._clock.monotonic(), amount))
         window.total += amount
 
     def _reading(self, window: _Window, limit: float) -> Reading:
         last = window.entries[-1][0] + WINDOW_S if window.entries else None
         reset = 0.0 if last is None else last - self._clock.monotonic()
-        return Reading(limit, max(0.0, limit - window.total), reset)
+        return Reading(limit, max(0, limit - window.total), reset)
