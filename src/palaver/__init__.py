@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ContextWindow as ContextWindow,
         ContextWindowManager as ContextWindowManager,
     )
+    from palaver.domain.access import KeyLimits as KeyLimits
     from palaver.domain.compaction import Compaction as Compaction
     from palaver.domain.degradation import (
         DegradationLevel as DegradationLevel,
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
         ContextWindowExceeded as ContextWindowExceeded,
         ConversationBusy as ConversationBusy,
         InvalidInput as InvalidInput,
+        NotAuthenticated as NotAuthenticated,
         NotExecuted as NotExecuted,
         NotFound as NotFound,
         PalaverError as PalaverError,
+        PermissionRefused as PermissionRefused,
         PromptKept as PromptKept,
         ProviderError as ProviderError,
+        QuotaExceeded as QuotaExceeded,
         StoreError as StoreError,
         StreamTruncated as StreamTruncated,
         ToolDisabledError as ToolDisabledError,
@@ -183,10 +187,12 @@ if TYPE_CHECKING:
     )
     from palaver.service.turn_status import TurnStatus as TurnStatus
     from palaver.settings import (
+        AccessSettings as AccessSettings,
         BreakerSettings as BreakerSettings,
         BudgetSettings as BudgetSettings,
         Clocks as Clocks,
         CompactionSettings as CompactionSettings,
+        JwtSettings as JwtSettings,
         RetrySettings as RetrySettings,
         Settings as Settings,
         TurnLimits as TurnLimits,
@@ -246,6 +252,7 @@ _PLACES = {
     ),
     "palaver.service.output": ("OutputInvalid",),
     "palaver.service.branching": ("Branch", "StateDiff"),
+    "palaver.domain.access": ("KeyLimits",),
     "palaver.domain.outbox": ("QueuedPrompt",),
     "palaver.service.offline": ("OfflineCapabilities", "OfflineStatistics"),
     "palaver.service.outbox": ("Outbox", "WaitingPrompts"),
@@ -254,10 +261,12 @@ _PLACES = {
     "palaver.service.transfer": ("ImportReport",),
     "palaver.service.turn_status": ("TurnStatus",),
     "palaver.settings": (
+        "AccessSettings",
         "BreakerSettings",
         "BudgetSettings",
         "Clocks",
         "CompactionSettings",
+        "JwtSettings",
         "RetrySettings",
         "Settings",
         "TurnLimits",
@@ -351,11 +360,14 @@ _PLACES = {
         "ContextWindowExceeded",
         "ConversationBusy",
         "InvalidInput",
+        "NotAuthenticated",
         "NotExecuted",
         "NotFound",
         "PalaverError",
+        "PermissionRefused",
         "PromptKept",
         "ProviderError",
+        "QuotaExceeded",
         "StoreError",
         "StreamTruncated",
         "ToolDisabledError",

@@ -3,7 +3,7 @@
 Of our own, and not of the library `limits`, for what is measured here: its window in memory has an
 object for each token (90,000 a minute are 9 MB a key), forgets what goes past the limit, asks the
 system's clock, and takes about 100 µs and a task for each hit; this one has an entry for each
-request and takes 1 µs. Where several replicas are to share their windows, another `Windows` takes
+request and takes 2 µs. Where several replicas are to share their windows, another `Windows` takes
 this one's place; `limits` counts in Redis.
 """
 
