@@ -157,6 +157,7 @@ if TYPE_CHECKING:
         Branch as Branch,
         StateDiff as StateDiff,
     )
+    from palaver.service.brought import Aligned as Aligned
     from palaver.service.compacting import (
         CompactionReport as CompactionReport,
         ContextReport as ContextReport,
@@ -251,6 +252,7 @@ _PLACES = {
         "UndoCompaction",
     ),
     "palaver.service.output": ("OutputInvalid",),
+    "palaver.service.brought": ("Aligned",),
     "palaver.service.branching": ("Branch", "StateDiff"),
     "palaver.domain.access": ("KeyLimits",),
     "palaver.domain.outbox": ("QueuedPrompt",),

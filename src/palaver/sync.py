@@ -27,6 +27,7 @@ from palaver.domain.values import ClientTool, SessionMetadata, UserPreferences
 from palaver.recovery.degradation import DegradedConversationState, GracefulDegradationManager
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.branching import Branch, StateDiff
+from palaver.service.brought import Aligned
 from palaver.service.compacting import CompactionReport, ContextReport
 from palaver.service.conversation import Conversation as AsyncConversation, OnBusy
 from palaver.service.ending import Recovered
@@ -44,6 +45,7 @@ from palaver.streams.cursor import After
 from palaver.streams.session import Numbered
 from palaver.tools.definition import ToolDefinition
 from palaver.tools.manager import ToolManager
+from palaver.travel.base import Repair
 
 T = TypeVar("T")
 
@@ -289,6 +291,17 @@ class Conversation:
         work = self._wrapped.go_on(output=output, client_tools=client_tools, own_tools=own_tools)
         return self._loop.run(work).turn
 
+    def align(
+        self, messages: Sequence[Message], *, on_busy: Literal["reject", "interrupt"] = "reject"
+    ) -> Aligned:
+        """Let the active path say what a client's whole history says; nothing is lost."""
+        return self._loop.run(self._wrapped.align(messages, on_busy=on_busy))
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """What was mended of the history that `create_from` was given."""
+        return self._wrapped.repairs
+
     def provide(self, results: Sequence[ToolResult]) -> TurnId:
         """Give results of calls that wait for the client; `follow` shows how the turn goes on."""
         return self._loop.run(self._wrapped.provide(results)).turn
@@ -445,6 +458,18 @@ class ConversationManager:
         """A new conversation."""
         made = self._loop.run(self._wrapped.create(title=title, tags=tags, **preferences))
         return Conversation(self._loop, made)
+
+    def create_from(
+        self,
+        messages: Sequence[Message],
+        *,
+        title: str = "",
+        tags: Sequence[str] = (),
+        **preferences: Any,
+    ) -> Conversation:
+        """A new conversation that begins with a history; `repairs` says what was mended of it."""
+        work = self._wrapped.create_from(messages, title=title, tags=tags, **preferences)
+        return Conversation(self._loop, self._loop.run(work))
 
     def open(self, conversation: str) -> Conversation:
         """A stored conversation. Raises NotFound."""

@@ -38,6 +38,7 @@ from palaver.domain.values import (
 )
 from palaver.engine.closing import close_turn
 from palaver.service.awaited import check_open_ended, check_undecided, unprovided
+from palaver.service.brought import facts_of, joined
 from palaver.service.preferences import changed_preferences, clean_metadata
 from palaver.service.prompts import (
     EditPrompt,
@@ -162,6 +163,14 @@ class ProvideResults(msgspec.Struct, frozen=True):
     results: tuple[ToolResult, ...]
 
 
+class BringHistory(msgspec.Struct, frozen=True):
+    """Let the active path say what a client's history says; see `brought`. New messages get ids
+    that begin with `seed`."""
+
+    messages: tuple[Message, ...]
+    seed: str
+
+
 class PinMessage(msgspec.Struct, frozen=True):
     """Mark a message as important, or no longer."""
 
@@ -243,6 +252,7 @@ StateAction: TypeAlias = (
     | ChangeMetadata
     | DecideCall
     | ProvideResults
+    | BringHistory
     | CompactContext
     | UndoCompaction
     | RecordSideRequests
@@ -300,6 +310,9 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
         case ProvideResults(turn=turn, results=results):
             new = unprovided(state, turn, results)
             return tuple(ToolResolved(turn, result) for result in new)
+        case BringHistory(messages=messages, seed=seed):
+            _check_idle(state)
+            return facts_of(state, joined(state, messages, seed))
         case CompactContext(compaction=compaction, paid=paid):
             _check_idle(state)
             made: tuple[Event, ...] = () if compaction is None else (Compacted(compaction),)

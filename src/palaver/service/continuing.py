@@ -7,23 +7,27 @@ turn, so a client that repeats a request takes nothing from the process that wor
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from palaver.domain.errors import ActionBlocked, InvalidInput
+from palaver.domain.errors import ActionBlocked, ConversationBusy, InvalidInput
+from palaver.domain.events import HeadMoved, MessageAdded
 from palaver.domain.ids import MessageId, TurnId
 from palaver.domain.messages import Message, Role, ToolResult
 from palaver.domain.state import ConversationState
 from palaver.domain.values import ClientTool
-from palaver.service.actions import GoOn, ProvideResults
-from palaver.service.awaited import awaited, provided, unprovided
+from palaver.service.actions import BringHistory, GoOn, ProvideResults
+from palaver.service.awaited import awaited, held_error, provided, unprovided
+from palaver.service.brought import Aligned, check_attachments, checked_history, joined
 from palaver.service.inbound import client_results
 from palaver.service.offer import checked_tools
 from palaver.service.output import OutputType, schema_of, shape_of
+from palaver.service.prefix import Matched, matched
 from palaver.service.reply import Reply
 from palaver.service.sessions import TurnSessions
 from palaver.service.state import StateManager
 from palaver.streams.session import StreamSession
 from palaver.system import new_id
+from palaver.travel.base import Repair
 
 if TYPE_CHECKING:
     from palaver.service.turns import TurnRunner
@@ -70,8 +74,7 @@ class Continuing:
         self._runner.check_ready(self.state)
         limit = self._runner.settings.message_bytes
         given = client_results(results, limit_bytes=limit)
-        shown = tuple(block for result in given for block in result.content)
-        await self._runner.check_blobs(Message(Role.TOOL, shown))
+        await check_attachments((Message(Role.TOOL, given),), self._runner.check_blobs)
         turn = await self._turn_of(given)
         command = await self._states.review(ProvideResults(turn, given))
         if not isinstance(command, ProvideResults):
@@ -92,6 +95,66 @@ class Continuing:
             if awaited(state):
                 after = (await self._sessions.own(state.turn.id)).last
         return await self.collect(await self.provide(results), after, shape_of(asked))
+
+    # Histories that a client brings.
+
+    repairs: tuple[Repair, ...] = ()
+    """What was mended of the history that the conversation began with, in the handle that
+    `ConversationManager.create_from` returned."""
+
+    async def align(
+        self, messages: Sequence[Message], *, on_busy: Literal["reject", "interrupt"] = "reject"
+    ) -> Aligned:
+        """Let the active path say what a client's whole history says: `messages` of users,
+        assistants and tools. `go_on`, or `provide` where there are `results`, answers it then.
+
+        Nothing is lost: where the two part, what was here stays as a branch. Sending the same again
+        changes nothing. While a turn runs, or waits for something else than what `messages` bring,
+        `reject` raises ConversationBusy and `interrupt` cancels it. Raises InvalidInput.
+        """
+        given = checked_history(messages)
+        await self._end_abandoned()
+        found = matched(self.state, given)
+        if self.state.turn is not None:
+            found = await self._settle(found, given, on_busy)
+        if found.is_open:
+            return Aligned(found.count, results=found.results, is_open=True)
+        seed = new_id("msg")
+        brought = joined(self.state, given, seed)
+        await check_attachments(brought.messages, self._runner.check_blobs)
+        done = await self._states.dispatch(BringHistory(given, seed))
+        added = tuple(f.message for f in done.facts if isinstance(f, MessageAdded))
+        moved = any(isinstance(f, HeadMoved) for f in done.facts)
+        return Aligned(brought.kept, added, brought.repairs, has_branched=moved)
+
+    async def _settle(
+        self,
+        found: Matched,
+        given: Sequence[Message],
+        on_busy: Literal["reject", "interrupt"],
+    ) -> Matched:
+        """Have no open turn, unless it waits for what the client brings."""
+        state = await self._states.refresh()
+        found, opened = matched(state, given), state.turn
+        if opened is None:
+            return found
+        if found.is_open and awaited(state):
+            if found.count == len(given):
+                return found
+            if not set(awaited(state)) - {result.call_id for result in found.results}:
+                # The client has gone on behind its results: nobody is to answer them alone.
+                limit = self._runner.settings.message_bytes
+                results = client_results(found.results, limit_bytes=limit)
+                await self._states.dispatch(ProvideResults(opened.id, results))
+                on_busy = "interrupt"
+        if on_busy == "reject":
+            if opened.held is not None:
+                raise held_error(opened)
+            raise ConversationBusy("a turn of this conversation is still open")
+        await self.cancel()
+        return matched(self.state, given)
+
+    # Parts.
 
     async def _turn_of(self, given: Sequence[ToolResult]) -> TurnId:
         """The turn that the results are for; one that has ended, where all were given before."""
@@ -129,6 +192,13 @@ class Continuing:
             return session
 
     # Of `Conversation`.
+
+    async def cancel(self) -> None:
+        """See `Conversation.cancel`."""
+        raise NotImplementedError
+
+    async def _end_abandoned(self) -> None:
+        raise NotImplementedError
 
     def _question(self) -> MessageId:
         raise NotImplementedError

@@ -17,13 +17,14 @@ from palaver.domain.events import (
     PromptWithdrawn,
 )
 from palaver.domain.ids import BlobId, ConversationId, MessageId, is_id
-from palaver.domain.messages import File, Flag, Image
+from palaver.domain.messages import File, Flag, Image, Message
 from palaver.domain.reducer import apply
+from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
 from palaver.providers.base import Model
 from palaver.recovery.degradation import GracefulDegradationManager
 from palaver.recovery.manager import ErrorRecoveryManager
-from palaver.service import branching, exports
+from palaver.service import branching, brought, exports
 from palaver.service.conversation import Conversation
 from palaver.service.ending import Recovered
 from palaver.service.exports import Incoming
@@ -167,6 +168,31 @@ class ConversationManager:
         created = ConversationCreated(chosen, clean_metadata(SessionMetadata(title, tuple(tags))))
         await self._store.create(self._scope, conversation, (created,))
         return self._handle(await self._states(conversation))
+
+    async def create_from(
+        self,
+        messages: Sequence[Message],
+        *,
+        title: str = "",
+        tags: Sequence[str] = (),
+        **preferences: Any,
+    ) -> Conversation:
+        """A new conversation that begins with a history: of users, assistants and tools that a
+        client ran. What providers refuse of it is mended; `repairs` of the handle says what.
+
+        Raises what `create` raises; then nothing is stored.
+        """
+        chosen = changed_preferences(self._defaults, preferences)
+        self._runner.check_model(chosen.model)
+        created = ConversationCreated(chosen, clean_metadata(SessionMetadata(title, tuple(tags))))
+        state = ConversationState(ConversationId(new_id("conv")))
+        history = brought.joined(state, brought.checked_history(messages), new_id("msg"))
+        await brought.check_attachments(history.messages, self._runner.check_blobs)
+        facts = (created, *brought.facts_of(state, history))
+        await self._store.create(self._scope, state.id, facts)
+        made = self._handle(await self._states(state.id))
+        made.repairs = history.repairs
+        return made
 
     async def open(self, conversation: str) -> Conversation:
         """A stored conversation, as it is now. Raises NotFound."""
