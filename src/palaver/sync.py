@@ -8,22 +8,20 @@ with sync.open("chat.db") as manager:
         ...
 """
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from palaver import system, wiring
+from palaver import wiring
 from palaver.domain.compaction import Compaction
-from palaver.domain.errors import StoreError
 from palaver.domain.ids import TurnId
 from palaver.domain.messages import File, Image, Message, ToolResult
 from palaver.domain.outbox import QueuedPrompt
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent
 from palaver.domain.values import ClientTool, SessionMetadata, UserPreferences
+from palaver.loop_thread import LoopThread
 from palaver.recovery.degradation import DegradedConversationState, GracefulDegradationManager
 from palaver.recovery.manager import ErrorRecoveryManager
 from palaver.service.branching import Branch, StateDiff
@@ -47,69 +45,11 @@ from palaver.tools.definition import ToolDefinition
 from palaver.tools.manager import ToolManager
 from palaver.travel.base import Repair
 
-T = TypeVar("T")
-
-
-class _Loop:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = system.new_event_loop()
-        self._door = threading.Lock()
-        self._is_closing = False
-        self._thread = threading.Thread(target=self._loop.run_forever, name="palaver", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` there and wait for it. Ctrl-C cancels it and passes on.
-
-        Raises StoreError when the conversations are closed.
-        """
-        with self._door:
-            if self._is_closing:
-                work.close()
-                raise StoreError("the conversations of this program are closed")
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """The items of an asynchronous iterator, one by one."""
-
-        async def step() -> tuple[T] | None:
-            try:
-                return (await anext(items),)
-            except StopAsyncIteration:
-                return None
-
-        while (found := self.run(step())) is not None:
-            yield found[0]
-
-    def close(self) -> None:
-        """End what still runs, other threads' waiting included, then the thread."""
-        with self._door:
-            self._is_closing = True
-        asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _end_tasks() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
-
 
 class Conversation:
     """A `palaver.Conversation` whose methods block."""
 
-    def __init__(self, loop: _Loop, wrapped: AsyncConversation) -> None:
+    def __init__(self, loop: LoopThread, wrapped: AsyncConversation) -> None:
         self._loop, self._wrapped = loop, wrapped
 
     @property
@@ -368,7 +308,7 @@ class Conversation:
 class Outbox:
     """A `palaver.Outbox` whose methods block."""
 
-    def __init__(self, loop: _Loop, wrapped: AsyncOutbox) -> None:
+    def __init__(self, loop: LoopThread, wrapped: AsyncOutbox) -> None:
         self._loop, self._wrapped = loop, wrapped
 
     @property
@@ -388,7 +328,7 @@ class Outbox:
 class OfflineCapabilities:
     """A `palaver.OfflineCapabilities` whose methods block."""
 
-    def __init__(self, loop: _Loop, wrapped: AsyncOffline) -> None:
+    def __init__(self, loop: LoopThread, wrapped: AsyncOffline) -> None:
         self._loop, self._wrapped = loop, wrapped
 
     @property
@@ -424,7 +364,7 @@ class OfflineCapabilities:
 class ConversationManager:
     """A `palaver.ConversationManager` whose methods block."""
 
-    def __init__(self, loop: _Loop, wrapped: AsyncManager) -> None:
+    def __init__(self, loop: LoopThread, wrapped: AsyncManager) -> None:
         self._loop, self._wrapped = loop, wrapped
 
     @property
@@ -535,7 +475,7 @@ class ConversationManager:
 @contextmanager
 def open(path: str | None = None, **options: Any) -> Iterator[ConversationManager]:
     """`palaver.open` for code without `async`; takes the same options."""
-    loop = _Loop()
+    loop = LoopThread()
     try:
         door = wiring.open(path, **options)
         manager = loop.run(door.__aenter__())
