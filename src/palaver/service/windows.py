@@ -1,10 +1,9 @@
 """How much there was within the last minute, exactly: a moving window for each name.
 
-Of our own, and not of the library `limits`, for what is measured here: its window in memory has an
-object for each token (90,000 a minute are 9 MB a key), forgets what goes past the limit, asks the
-system's clock, and takes about 100 µs and a task for each hit; this one has an entry for each
-request and takes 2 µs. Where several replicas are to share their windows, another `Windows` takes
-this one's place; `limits` counts in Redis.
+Of our own, and not of the library `limits`: what an answer has used is known when it has come, and
+there a window takes only what still fits, so the answer that goes past the limit counts nothing.
+Where several replicas are to share their windows, another `Windows` takes this one's place. See
+docs/decisions/0014.
 """
 
 from collections import deque
