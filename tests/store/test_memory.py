@@ -6,10 +6,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from palaver.domain.clock import Clock
 from palaver.store.base import ConversationStore
 from palaver.store.memory import MemoryStore
-from palaver.testing.store_contract import StoreContract
+from palaver.testing.store_contract import AnswersContract, StoreContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, AnswersContract):
     def open_store(self, *, clock: Clock) -> AbstractAsyncContextManager[ConversationStore]:
         return _opened(clock)
 

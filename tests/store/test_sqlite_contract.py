@@ -9,10 +9,10 @@ import pytest
 from palaver.domain.clock import Clock
 from palaver.store.base import ConversationStore
 from palaver.store.sqlite import SqliteStore
-from palaver.testing.store_contract import DurableStoreContract
+from palaver.testing.store_contract import AnswersContract, DurableStoreContract
 
 
-class TestSqliteStore(DurableStoreContract):
+class TestSqliteStore(DurableStoreContract, AnswersContract):
     @pytest.fixture(autouse=True)
     def _place(self, tmp_path: Path) -> None:
         self.path = tmp_path / "chat.db"

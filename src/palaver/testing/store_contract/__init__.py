@@ -7,7 +7,8 @@
 Run by pytest with pytest-asyncio in its `auto` mode. A store that survives its process subclasses
 `DurableStoreContract` and also gives `open_again`. Each test makes its own empty store.
 
-What a server needs besides (keys, spend, the audit log) has `AccessContract` and
+A store that remembers earlier answers (`AnswerStore`) also subclasses `AnswersContract`. What a
+server needs besides (keys, spend, the audit log) has `AccessContract` and
 `DurableAccessContract`.
 """
 
@@ -15,6 +16,7 @@ from palaver.testing.store_contract.access import (
     AccessContract as AccessContract,
     DurableAccessContract as DurableAccessContract,
 )
+from palaver.testing.store_contract.answers import AnswersContract as AnswersContract
 from palaver.testing.store_contract.blobs import BlobStoreContract as BlobStoreContract
 from palaver.testing.store_contract.durable import DurableContract
 from palaver.testing.store_contract.forks import ForkContract
