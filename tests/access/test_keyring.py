@@ -1,6 +1,8 @@
 """Keys: what opens, what does not, and that nobody can tell why."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
@@ -274,3 +276,13 @@ def test_principals_name_themselves() -> None:
     principal = Principal("acme", "ann", "k1", ("read",))
     assert (principal.scope.tenant, principal.scope.actor) == ("acme", "ann")
     assert (principal.account, replace(principal, key_id="").account) == ("k1", "ann")
+
+
+def test_start_up_does_not_pay_for_it() -> None:
+    """Who has no tokens to check loads neither the library for them nor the one beneath it."""
+    code = (
+        "import sys, palaver.service.access, palaver.service.quotas, palaver.service.tokens\n"
+        "print([m for m in ('jwt', 'cryptography', 'limits', 'aiohttp') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
