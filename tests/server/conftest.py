@@ -10,11 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 from palaver.domain.access import Permission
+from palaver.domain.clock import Clock
 from palaver.environment import Environment
 from palaver.server.core import Server
 from palaver.server.run import listening, open_server
 from palaver.service.access import new_key
 from palaver.settings import ServerSettings, Settings
+from palaver.streams.session import StreamSession
 from palaver.testing import ScriptedModel
 
 
@@ -36,6 +38,11 @@ class Served:
         await self.server.access.add_key(made.key, made.digest)
         return {"authorization": f"Bearer {made.text}"}
 
+    async def turn(self, text: str = "hello", *, tenant: str = "local") -> StreamSession:
+        """A turn in a new conversation."""
+        async with self.server.tenants.use(tenant) as manager:
+            return await (await manager.create()).start(text)
+
     async def conversation(self, *, tenant: str = "local") -> str:
         """A new conversation's id."""
         async with self.server.tenants.use(tenant) as manager:
@@ -52,6 +59,7 @@ class Serving(Protocol):
         path: Path | None = None,
         settings: Settings = ...,
         tools: Sequence[Any] = (),
+        clock: Clock | None = None,
         **server: Any,
     ) -> Served:
         """A server with this model, by default one that answers nothing; in memory, or at `path`.
@@ -70,6 +78,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
             path: Path | None = None,
             settings: Settings | None = None,
             tools: Sequence[Any] = (),
+            clock: Clock | None = None,
             **server: Any,
         ) -> Served:
             server = {"port": 0, "drain_s": 0.0, **server}
@@ -80,6 +89,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
                     environment=Environment(home=tmp_path, model="offline", settings=chosen),
                     model=model or ScriptedModel(),
                     tools=tools,
+                    clock=clock,
                     builtin_tools=False,
                 )
             )

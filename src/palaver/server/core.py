@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from palaver.domain.access import Permission
+from palaver.server.readers import Account, Readers
 from palaver.server.tenants import Tenants
 from palaver.service.access import Authenticator, Principal, Quotas
 from palaver.service.manager import ConversationManager
@@ -39,6 +40,21 @@ class Server:
         self.is_draining = False
         self.draining = asyncio.Event()
         """Set when the server ends: streams say so and let their readers go."""
+        settings, every_s = self.settings, min(self.settings.heartbeat_s, self.settings.send_s) / 2
+        self.streams = Readers(
+            "streams_per_caller",
+            clock=parts.clock,
+            limit=settings.streams,
+            limit_each=settings.streams_per_caller,
+            every_s=every_s,
+        )
+        self.sockets = Readers(
+            "sockets_per_caller",
+            clock=parts.clock,
+            limit=settings.sockets,
+            limit_each=settings.sockets_per_caller,
+            every_s=every_s,
+        )
 
     async def asks_for_keys(self) -> bool:
         """Whether callers need a key or a token: as soon as there is one."""
@@ -49,6 +65,8 @@ class Server:
         self.is_draining = True
         await self.tenants.drain(self.settings.drain_s)
         self.draining.set()
+        self.streams.end()
+        self.sockets.end()
 
 
 def server_of(connection: HTTPConnection) -> Server:
@@ -61,6 +79,11 @@ class Caller:
 
     def __init__(self, server: Server, principal: Principal, manager: ConversationManager) -> None:
         self.server, self.principal, self.manager = server, principal, manager
+
+    @property
+    def account(self) -> Account:
+        """By what readers are counted."""
+        return (self.principal.tenant, self.principal.account)
 
 
 @asynccontextmanager

@@ -57,6 +57,7 @@ STATUS: Mapping[str, int] = {
     "read_only": 409,
     "prompt_kept": 202,
     "draining": 503,
+    "server_busy": 503,
     "context_window_exceeded": 413,
     "tool_not_found": 404,
     "configuration": 422,

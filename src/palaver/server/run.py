@@ -16,8 +16,10 @@ from palaver import log
 from palaver.domain.errors import ConfigurationError
 from palaver.environment import Environment
 from palaver.server.app import create_app
+from palaver.server.connections import SocketConnection, endable
 from palaver.server.core import Server
 from palaver.server.tenants import Tenants
+from palaver.server.wire import bounded
 from palaver.service.access import Authenticator, Quotas
 from palaver.settings import ServerSettings
 from palaver.store.access import KeepsAccess
@@ -55,7 +57,7 @@ async def open_server(
             ),
             access=store.access,
             authenticator=authenticator,
-            quotas=Quotas(store.access, clock=shared.clock),
+            quotas=Quotas(store.access, clock=shared.clock, defaults=settings.access.limits),
         )
         await _check_guarded(server)
         try:
@@ -150,8 +152,8 @@ def configuration(server: Server) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="auto",
-        http="httptools",
-        ws="websockets-sansio",
+        http=endable(bounded(settings.header_bytes, settings.receive_s)),
+        ws=SocketConnection,
         ws_max_size=settings.frame_bytes,
         ws_per_message_deflate=False,
         lifespan="off",

@@ -168,7 +168,7 @@ async def answered(
     place = f"/api/turns/{session.turn}/events"
     headers = {"location": place}
     if stream:
-        return _Streamed(TurnStream(caller.server, session, headers=headers))
+        return _Streamed(TurnStream(caller, session, headers=headers))
     if wait is not None and (whole := await _collected(session, wait, shape)) is not None:
         return reply(whole, headers=headers)
     return reply(TurnStarted(session.turn, session.conversation, place), 202, headers=headers)
@@ -225,7 +225,7 @@ async def follow_turn(
     """Follow a turn from behind `after` (or `Last-Event-ID`) to its end."""
     at = Cursor.of(last_event_id or after or 0)
     session = await caller.manager.session(turn, after=at)
-    return _Streamed(TurnStream(caller.server, session, after=at))
+    return _Streamed(TurnStream(caller, session, after=at))
 
 
 @router.get("/turns/{turn}", responses=answers(200, TurnStatus, errors=(404,)), response_model=None)
