@@ -204,6 +204,9 @@ class ServerSettings(msgspec.Struct, frozen=True):
     body_bytes: int = 10 * 1024 * 1024
     """Of a request, uploads of files aside."""
     upload_bytes: int = 100 * 1024 * 1024
+    file_types: tuple[str, ...] = ()
+    """Media types of files that may be uploaded, such as `image/*`; none named: those that people
+    attach (pictures, sound, text, PDF, office documents, bytes without a type)."""
     json_depth: int = 64
     header_bytes: int = 16 * 1024
     receive_s: float = 30.0

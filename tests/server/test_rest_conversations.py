@@ -51,6 +51,19 @@ async def test_made_of_nothing(serving: Serving) -> None:
     assert response.status == 201
 
 
+async def test_made_with_a_history(serving: Serving) -> None:
+    """A conversation may begin with what was said elsewhere, and goes on from there."""
+    model = ScriptedModel(["Ada."])
+    served = await serving(model)
+    history = [
+        {"role": "user", "text": "I am Ada."},
+        {"role": "assistant", "content": [{"type": "text", "text": "Hello Ada."}]},
+    ]
+    id = (await made(served, messages=history))["id"]
+    await said(served, id, "Who am I?")
+    assert [m.text for m in model.requests[0].messages] == ["I am Ada.", "Hello Ada.", "Who am I?"]
+
+
 async def test_changed(serving: Serving) -> None:
     """A change leaves what it does not name; `null` gives a preference back to the model."""
     served = await serving()

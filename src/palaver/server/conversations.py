@@ -1,6 +1,6 @@
 """Conversations over HTTP: make, list, find, read, change, erase."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -11,8 +11,9 @@ from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message, ToolCall
 from palaver.domain.state import ConversationState, OpenTurn, Origin
 from palaver.domain.values import SuspendReason, Usage, UserPreferences
-from palaver.server.core import Reader, Writer
-from palaver.server.given import Line, Long, Name
+from palaver.recovery.degradation import DegradedConversationState
+from palaver.server.core import Caller, Reader, Writer
+from palaver.server.given import Content, Line, Long, Name, said
 from palaver.server.paging import Cursor, Limit, message_page, summary_page
 from palaver.server.schema import STORED, answers, body, link, read, reply
 from palaver.service.actions import ChangeMetadata
@@ -43,9 +44,18 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reasoning: Literal["off", "low", "medium", "high"] | UnsetType | None = UNSET
     tool_choice: Name | UnsetType = UNSET
 
-    def changes(self) -> dict[str, object]:
+    def changes(self) -> dict[str, Any]:
         """Those that are given, by name."""
         return {k: v for k, v in msgspec.structs.asdict(self).items() if v is not UNSET}
+
+
+class GivenMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message that was said before: `text`, or `content`. Histories with tools come in by
+    `import`."""
+
+    role: Literal["user", "assistant"]
+    text: Long | None = None
+    content: Content | None = None
 
 
 class NewConversation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +65,8 @@ class NewConversation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: Tags = ()
     custom: Custom = {}
     preferences: Preferences = Preferences()
+    messages: Annotated[tuple[GivenMessage, ...], Meta(max_length=1_000)] = ()
+    """A history to begin with."""
 
 
 class ConversationChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +113,8 @@ class Conversation(msgspec.Struct, frozen=True):
     """Everything that was spent on it."""
     outbox: int
     """Prompts that wait until a model can be reached."""
+    degraded: DegradedConversationState | None
+    """What of the service is amiss now; null while nothing is."""
     forked_from: Origin | None
     seq: int
     """The number of its newest fact."""
@@ -111,7 +125,7 @@ class Conversation(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, handle: Handle) -> "Conversation":
         """As it is now."""
-        state = handle.state
+        state, degraded = handle.state, handle.degraded
         opened = state.turn
         return cls(
             id=state.id,
@@ -125,6 +139,7 @@ class Conversation(msgspec.Struct, frozen=True):
             turn=None if opened is None else HeldTurn.of(state, opened),
             usage=state.usage,
             outbox=len(state.outbox),
+            degraded=degraded if degraded.is_degraded else None,
             forked_from=state.origin,
             seq=state.seq,
             created_at=state.created_at,
@@ -209,12 +224,18 @@ def made(handle: Handle) -> Response:
 async def create_conversation(request: Request, caller: Writer) -> Response:
     """Make a conversation. Nothing has to be said about it."""
     wanted = await read(request, NewConversation, default=NewConversation())
-    handle = await caller.manager.create(
-        title=wanted.title, tags=wanted.tags, **wanted.preferences.changes()
+    history = [await _message(caller, each) for each in wanted.messages]
+    handle = await caller.manager.create_from(
+        history, title=wanted.title, tags=wanted.tags, **wanted.preferences.changes()
     )
     if wanted.custom:
         await handle.states.dispatch(ChangeMetadata(custom=wanted.custom))
     return made(handle)
+
+
+async def _message(caller: Caller, given: GivenMessage) -> Message:
+    content = await said(caller, given.text, given.content)
+    return Message.user(content) if given.role == "user" else Message.assistant(content)
 
 
 @router.get(

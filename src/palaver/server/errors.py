@@ -58,6 +58,8 @@ STATUS: Mapping[str, int] = {
     "prompt_kept": 202,
     "draining": 503,
     "server_busy": 503,
+    "wrong_media_type": 415,
+    "already_answered": 409,
     "context_window_exceeded": 413,
     "tool_not_found": 404,
     "configuration": 422,

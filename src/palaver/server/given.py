@@ -15,7 +15,7 @@ from palaver.domain.errors import InvalidInput, NotFound
 from palaver.domain.ids import BlobId
 from palaver.domain.messages import Block, File, Image, Text
 from palaver.domain.pictures import PICTURES, picture_size, picture_type
-from palaver.domain.values import OutputSchema
+from palaver.domain.values import ClientTool, OutputSchema
 from palaver.server.core import Caller
 
 Line: TypeAlias = Annotated[str, Meta(max_length=500)]
@@ -91,6 +91,20 @@ class GivenOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except jsonschema.SchemaError as error:
             raise InvalidInput(f"this is no JSON Schema: {error.message[:200]}") from error
         return OutputSchema(self.name, self.schema)
+
+
+class GivenTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool that the caller runs: its calls are held until the caller gives their results."""
+
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+    description: Annotated[str, Meta(max_length=10_000)] = ""
+    parameters_schema: dict[str, Any] = {}
+    """JSON Schema of an object; empty: no arguments."""
+
+
+def tools_of(given: Sequence[GivenTool]) -> tuple[ClientTool, ...]:
+    """As the rest of the program takes them."""
+    return tuple(ClientTool(t.name, t.description, t.parameters_schema) for t in given)
 
 
 async def said(

@@ -11,11 +11,23 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from palaver.domain.errors import InvalidInput
-from palaver.domain.ids import ConversationId, TurnId
+from palaver.domain.ids import CallId, ConversationId, TurnId
+from palaver.domain.messages import File, Image, Text, ToolResult
 from palaver.domain.values import TurnOutcome
 from palaver.server.core import Approver, Caller, Reader, Writer
 from palaver.server.errors import Draining
-from palaver.server.given import AnyId, Content, GivenOutput, Key, Line, Long, said
+from palaver.server.given import (
+    AnyId,
+    Content,
+    GivenBlock,
+    GivenOutput,
+    GivenTool,
+    Key,
+    Line,
+    Long,
+    said,
+    tools_of,
+)
 from palaver.server.schema import (
     EVENTS,
     STORED,
@@ -28,7 +40,7 @@ from palaver.server.schema import (
 )
 from palaver.server.sse import TurnStream
 from palaver.service.conversation import OnBusy
-from palaver.service.output import OutputInvalid, OutputType
+from palaver.service.output import OutputInvalid, OutputType, shape_of
 from palaver.service.reply import Collector, Reply
 from palaver.service.turn_status import TurnStatus
 from palaver.settings import OnUnreachable
@@ -68,6 +80,10 @@ class NewTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """While another turn is open: 409, wait for it, or cancel it."""
     on_unreachable: OnUnreachable | None = None
     output: GivenOutput | None = None
+    client_tools: tuple[GivenTool, ...] = ()
+    """Tools that the caller runs; their calls wait for `results`."""
+    own_tools: bool = True
+    """Whether the server's tools are offered beside them."""
     idempotency_key: Key | None = None
     """The same as the header of that name."""
     stream: bool = False
@@ -138,10 +154,16 @@ async def start_turn(
         on_unreachable=wanted.on_unreachable,
         idempotency_key=_one_key(idempotency_key, wanted.idempotency_key),
         output=output,
+        client_tools=tools_of(wanted.client_tools),
+        own_tools=wanted.own_tools,
     )
-    shape = None if output is None else OutputType.of(output)
-    is_streamed = wanted.stream or EVENTS in (accept or "")
-    return await answered(caller, session, stream=is_streamed, wait=wait, shape=shape)
+    stream = is_streamed(accept, wanted.stream)
+    return await answered(caller, session, stream=stream, wait=wait, shape=shape_of(output))
+
+
+def is_streamed(accept: str | None, field: bool) -> bool:
+    """Whether the answer is to be the turn's events."""
+    return field or EVENTS in (accept or "")
 
 
 def check_taking(caller: Caller) -> None:
@@ -289,3 +311,42 @@ async def decide_calls(request: Request, caller: Approver, turn: str) -> Respons
     for each in wanted.decisions:
         await conversation.decide(each.call, approve=each.approve, note=each.note)
     return reply(await caller.manager.turn(turn))
+
+
+class GivenResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a tool of the caller's gave: `text`, or `content` with pictures and files."""
+
+    call: AnyId
+    text: Long | None = None
+    content: Annotated[tuple[GivenBlock, ...], Meta(max_length=100)] | None = None
+    failed: bool = False
+
+
+class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of some of the calls that wait, or all of them."""
+
+    results: Annotated[tuple[GivenResult, ...], Meta(min_length=1, max_length=100)]
+
+
+@router.post(
+    "/turns/{turn}/results",
+    openapi_extra=body(Results, example={"results": [{"call": "call_1", "text": "17 °C"}]}),
+    responses=answers(200, TurnStatus, errors=(404, 409, *STORED)),
+    response_model=None,
+)
+async def provide_results(request: Request, caller: Writer, turn: str) -> Response:
+    """Give the results of calls of the caller's own tools. After the last one the turn goes on by
+    itself. The same results may be given again."""
+    wanted = await read(request, Results)
+    found = await caller.manager.turn(turn)
+    conversation = await caller.manager.open(found.conversation)
+    results = [await _result(caller, each) for each in wanted.results]
+    await conversation.provide(results)
+    return reply(await caller.manager.turn(turn))
+
+
+async def _result(caller: Caller, given: GivenResult) -> ToolResult:
+    content = await said(caller, given.text, given.content)
+    blocks = (Text(content),) if isinstance(content, str) else content
+    shown = tuple(b for b in blocks if isinstance(b, Text | Image | File))
+    return ToolResult(CallId(given.call), "", shown, failed=given.failed)
