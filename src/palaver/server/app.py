@@ -8,6 +8,7 @@ from palaver import __version__
 from palaver.server import conversations, errors, health, schema, turns
 from palaver.server.core import Server
 from palaver.server.gate import Gate
+from palaver.server.v1 import app as v1
 
 ABOUT = """Conversations with language models: they are kept, compacted, streamed and recovered.
 
@@ -42,5 +43,7 @@ def create_app(server: Server) -> ASGIApp:
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix="/api")
+    for router in v1.ROUTERS:
+        app.include_router(router, prefix="/v1")
     schema.describe(app)
-    return Gate(app, server)
+    return v1.OpenAIErrors(Gate(app, server))

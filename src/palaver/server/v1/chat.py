@@ -1,0 +1,93 @@
+"""POST /v1/chat/completions."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from palaver.server.core import Caller, Writer
+from palaver.server.schema import body, read, reply
+from palaver.server.v1.chat_answer import ChatStreaming, completion_id, streamed, whole
+from palaver.server.v1.chat_shapes import ChatCompletion, ChatRequest
+from palaver.server.v1.errors import answers, failed
+from palaver.server.v1.incoming import read_messages
+from palaver.server.v1.models import named
+from palaver.server.v1.streaming import (
+    CLOSED,
+    OpenAIStream,
+    StreamResponse,
+    TurnEnded,
+    begun,
+    error_chunk,
+    unless_gone,
+)
+from palaver.server.v1.talk import Place, Talk, Wanted
+
+router = APIRouter(tags=["openai"])
+EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "What is 17 * 23?"}]}
+
+
+@router.post(
+    "/chat/completions",
+    openapi_extra=body(ChatRequest, example=EXAMPLE),
+    responses=answers(
+        ChatCompletion, "The answer, or its chunks as server-sent events.", errors=(404, 409, 502)
+    ),
+    response_model=None,
+)
+async def chat_completions(request: Request, caller: Writer) -> Response:
+    """Answer a conversation: the one that is named, or what the request holds of one."""
+    asked = await read(request, ChatRequest)
+    asked.check()
+    wanted = _wanted(caller, asked)
+    place = Place(caller, is_kept=False)
+    try:
+        said = await read_messages(asked.messages, place.attach)
+        talk = await place.begin(said, wanted)
+    except BaseException:
+        await place.aclose()
+        raise
+    if asked.stream:
+        return await _streamed(caller, talk, asked)
+    return await _whole(request, caller, talk)
+
+
+def _wanted(caller: Caller, asked: ChatRequest) -> Wanted:
+    tools = tuple(tool.function.tool() for tool in asked.tools or ())
+    output = (
+        None if asked.response_format is None else asked.response_format.output("response_format")
+    )
+    return Wanted(
+        named(caller.server.parts, asked.model),
+        asked.sampling(tools).preferences(),
+        tools,
+        output,
+    )
+
+
+async def _streamed(caller: Caller, talk: Talk, asked: ChatRequest) -> Response:
+    with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
+    streaming = ChatStreaming(
+        completion_id(talk.turn), _now(caller), asked.model, with_usage=with_usage
+    )
+    try:
+        chunks = await begun(streamed(talk, streaming), caller.server.settings.heartbeat_s)
+    except TurnEnded as ended:
+        return failed(ended.info, may_repeat=not talk.is_kept)
+    closed = error_chunk(CLOSED)
+    return StreamResponse(OpenAIStream(caller, chunks, closed=closed, headers=talk.headers))
+
+
+async def _whole(request: Request, caller: Caller, talk: Talk) -> Response:
+    work = asyncio.ensure_future(whole(talk, completion_id(talk.turn), _now(caller)))
+    try:
+        answer = await unless_gone(work, request.receive)
+    except TurnEnded as ended:
+        return failed(ended.info, may_repeat=not talk.is_kept)
+    finally:
+        await talk.aclose()
+    return Response(status_code=499) if answer is None else reply(answer, headers=talk.headers)
+
+
+def _now(caller: Caller) -> int:
+    return int(caller.server.parts.clock.now())
