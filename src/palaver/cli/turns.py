@@ -18,6 +18,7 @@ from palaver.domain.stream import (
     TurnInterrupted,
     TurnSuspended,
 )
+from palaver.domain.values import SuspendReason
 
 if TYPE_CHECKING:
     from palaver.service.conversation import Conversation
@@ -106,6 +107,9 @@ class TurnCarrier:
         """Finish a turn that waits for decisions since an earlier run, if there is one."""
         state = conversation.state
         if state.turn is None or state.turn.held is None:
+            return
+        if state.turn.held is SuspendReason.CLIENT_TOOL_RESULT:
+            self._screen.notice("the last turn waits for tools that another program runs")
             return
         waiting: frozenset[CallId] = frozenset(state.turn.waiting)
         calls = tuple(call for call in state.pending_calls if call.id in waiting)

@@ -27,10 +27,10 @@ _ROLES = (Role.USER, Role.ASSISTANT, Role.TOOL)
 class Aligned(msgspec.Struct, frozen=True):
     """What became of a history that a client brought. The active path says the same now.
 
-    The first `kept` of its messages were there already; `appended` joined behind them, as they were
-    stored, after what was `repairs` had been mended. `has_branched`: the conversation had gone on
-    in another way, which stays as a branch. `results`: the open turn waits for these; `provide`
-    gives them. `is_open`: it does wait, for these or others.
+    Of its messages, with what `repairs` says mended, the first `kept` were there already, and
+    `appended` joined behind them. `has_branched`: the conversation goes on behind another message
+    than before; what it left stays as a branch. `results`: the open turn waits for these, and
+    `provide` gives them. `is_open`: it waits, for these or others.
     """
 
     kept: int
@@ -89,12 +89,12 @@ def joined(state: ConversationState, messages: Sequence[Message], seed: str) -> 
     found = matched(state, messages)
     if found.count == len(messages):
         return Brought(found.count, found.at, (), ())
-    found = _before_a_second_answer(state, messages, found)
     rest, repairs = _mended(state, messages, found)
-    if repairs:  # what was mended the same way before is there already
-        again = matched(state, (*messages[: found.count], *rest))
-        if again.count > found.count:
-            rest, found = rest[again.count - found.count :], again
+    if repairs or (found.is_answer and rest and rest[0].role is Role.ASSISTANT):
+        # Mended as a whole: what was mended the same way before is there already.
+        messages, repairs = _repaired(messages)
+        found = matched(state, messages)
+        rest, _ = _mended(state, messages, found)
     return Brought(found.count, found.at, tuple(_linked(rest, found.at, seed)), repairs)
 
 
@@ -105,13 +105,10 @@ def facts_of(state: ConversationState, brought: Brought) -> tuple[Event, ...]:
     return (*moved, *(MessageAdded(message) for message in brought.messages))
 
 
-def _before_a_second_answer(
-    state: ConversationState, messages: Sequence[Message], found: Matched
-) -> Matched:
-    """Two answers in a row are mended to one, so the first one is no longer the same."""
-    if not found.is_answer or messages[found.count].role is not Role.ASSISTANT:
-        return found
-    return matched(state, messages[: found.count - 1])
+def _repaired(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Repair, ...]]:
+    from palaver.travel.repair import repair
+
+    return repair(messages)
 
 
 def _mended(
@@ -126,9 +123,9 @@ def _mended(
 
 
 def _path_to(state: ConversationState, at: MessageId | None) -> Sequence[Message]:
-    if at is None or state.last is None:
+    if at is None:
         return ()
-    if at == state.last.id:
+    if state.last is not None and at == state.last.id:
         return state.messages
     return move(state.messages, state.aside, at)[0]
 
