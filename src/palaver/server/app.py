@@ -5,7 +5,20 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from palaver import __version__
-from palaver.server import conversations, errors, health, schema, turns
+from palaver.server import (
+    branches,
+    catalogue,
+    context,
+    conversations,
+    errors,
+    files,
+    health,
+    outbox,
+    schema,
+    transfer,
+    turns,
+    usage,
+)
 from palaver.server.core import Server
 from palaver.server.gate import Gate
 from palaver.server.v1 import app as v1
@@ -18,6 +31,13 @@ ROUTERS = (
     health.router,
     conversations.router,
     turns.router,
+    branches.router,
+    context.router,
+    outbox.router,
+    files.router,
+    transfer.router,
+    catalogue.router,
+    usage.router,
 )
 """Below `/api`."""
 
