@@ -235,6 +235,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """`turn.on_restart` of a server: its clients come back for the rest of their answers."""
     tenants: int = 1_000
     """Tenants in memory; idle ones beyond that are let go of."""
+    metrics_token: str = ""
+    """Opens `/metrics`, and nothing else, beside keys of the tenant `local` that may `admin`."""
 
 
 Signature: TypeAlias = Literal[

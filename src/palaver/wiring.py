@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from palaver import log
 from palaver.domain.clock import Clock
 from palaver.domain.errors import ConfigurationError
-from palaver.domain.values import Scope, UserPreferences
+from palaver.domain.values import Scope, Usage, UserPreferences
 from palaver.environment import (
     ADDRESSES,
     DEFAULT_ADDRESSES,
@@ -249,6 +249,10 @@ class Parts:
         _register(made, tools, builtin_tools, folders, self.environment)
         return made
 
+    def price(self, model: str, usage: Usage) -> float | None:
+        """USD at list prices; None where nobody knows the model's."""
+        return _price(model, usage)
+
     def passing(self, scope: Scope = _SCOPE) -> ConversationManager:
         """For conversations that nobody keeps: they are in memory, without tools of ours, and go
         with their manager, which costs a tenth of a millisecond to make.
@@ -292,7 +296,8 @@ async def parts(
     found = environment or read_environment()
     if settings is not None:
         found = replace(found, settings=settings)
-    log.configure(found.log or None, level=found.log_level, secrets=found.keys.values())
+    hidden = (*found.keys.values(), found.settings.server.metrics_token)
+    log.configure(found.log or None, level=found.log_level, secrets=hidden)
     clock = clock or SystemClock()
     async with AsyncExitStack() as closing:
         models = Models(found, default=model or found.model)

@@ -13,12 +13,15 @@ from palaver.server import (
     errors,
     files,
     health,
+    keys,
+    operations,
     outbox,
     schema,
     transfer,
     turns,
     usage,
 )
+from palaver.server.agui import route as agui
 from palaver.server.core import Server
 from palaver.server.gate import Gate
 from palaver.server.v1 import app as v1
@@ -38,6 +41,9 @@ ROUTERS = (
     transfer.router,
     catalogue.router,
     usage.router,
+    keys.router,
+    operations.audit_router,
+    agui.router,
 )
 """Below `/api`."""
 
@@ -63,6 +69,7 @@ def create_app(server: Server) -> ASGIApp:
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix="/api")
+    app.include_router(operations.metrics_router)
     for router in v1.ROUTERS:
         app.include_router(router, prefix="/v1")
     schema.describe(app)

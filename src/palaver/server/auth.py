@@ -6,6 +6,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from palaver.domain.errors import NotAuthenticated
+from palaver.server.audit import PRINCIPAL
 from palaver.service.access import Principal
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ KEY_HEADERS = ("x-api-key", "api-key")
 
 async def principal_of(server: "Server", connection: HTTPConnection) -> Principal:
     """Who sent this request. Raises NotAuthenticated."""
-    if not await server.asks_for_keys():
-        return LOCAL
-    return await server.authenticator.authenticate(token_in(connection.headers))
+    principal = LOCAL
+    if await server.asks_for_keys():
+        principal = await server.authenticator.authenticate(token_in(connection.headers))
+    connection.scope[PRINCIPAL] = principal
+    return principal
 
 
 def token_in(headers: Headers) -> str:

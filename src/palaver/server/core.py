@@ -1,7 +1,7 @@
 """What all routes share, and who calls them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, cast
 
@@ -9,6 +9,10 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from palaver.domain.access import Permission
+from palaver.server.audit import Auditor
+from palaver.server.auth import principal_of
+from palaver.server.limits import Spending, admit
+from palaver.server.metrics import Metrics
 from palaver.server.readers import Account, Readers
 from palaver.server.tenants import Tenants
 from palaver.service.access import Authenticator, Principal, Quotas
@@ -16,10 +20,6 @@ from palaver.service.manager import ConversationManager
 from palaver.settings import ServerSettings
 from palaver.store.access import AccessStore
 from palaver.wiring import Parts
-
-LOCAL = Principal(tenant="local", actor="local", scopes=("read", "write", "approve", "admin"))
-"""Everybody who reaches a server without keys, which listens on a loopback address only: the
-conversations are those of the command line."""
 
 
 class Server:
@@ -40,6 +40,10 @@ class Server:
         self.is_draining = False
         self.draining = asyncio.Event()
         """Set when the server ends: streams say so and let their readers go."""
+        self.metrics = Metrics()
+        self.audit = Auditor(access, clock=parts.clock)
+        self.spending = Spending(quotas, price=parts.price, audit=self.audit, metrics=self.metrics)
+        tenants.on_open = self.spending.watch
         settings, every_s = self.settings, min(self.settings.heartbeat_s, self.settings.send_s) / 2
         self.streams = Readers(
             "streams_per_caller",
@@ -87,24 +91,31 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(server: Server, principal: Principal) -> AsyncIterator[Caller]:
-    """The caller, with the tenant's manager open until the end of the block."""
-    async with server.tenants.use(principal.tenant) as manager:
+async def calling(
+    server: Server, principal: Principal, scope: Mapping[str, Any] | None = None
+) -> AsyncIterator[Caller]:
+    """The caller, with the tenant's manager open until the end of the block. What begins within it
+    is begun, and paid, by this caller. `scope`: of the request, for the audit log."""
+    async with (
+        server.spending.calling(principal, scope or {}),
+        server.tenants.use(principal.tenant) as manager,
+    ):
         yield Caller(server, principal, manager)
 
 
-def may(permission: Permission) -> Any:
-    """A route's dependency: the caller, who must have this permission.
+def may(permission: Permission, *, spends: bool = False) -> Any:
+    """A route's dependency: the caller, who must have this permission. `spends`: a model works for
+    the route itself, beside any turn; turns are held against limits where they begin.
 
-    Raises NotAuthenticated and PermissionRefused.
+    Raises NotAuthenticated, PermissionRefused and QuotaExceeded.
     """
-    from palaver.server.auth import principal_of
 
     async def caller(request: Request) -> AsyncIterator[Caller]:
         server = server_of(request)
         principal = await principal_of(server, request)
         principal.require(permission)
-        async with calling(server, principal) as found:
+        await admit(server, principal, request.scope, spends=spends)
+        async with calling(server, principal, request.scope) as found:
             yield found
 
     return Depends(caller)
@@ -112,5 +123,7 @@ def may(permission: Permission) -> Any:
 
 Reader = Annotated[Caller, may("read")]
 Writer = Annotated[Caller, may("write")]
+Spender = Annotated[Caller, may("write", spends=True)]
+"""A writer on whose account a model may work although no turn begins."""
 Approver = Annotated[Caller, may("approve")]
 Admin = Annotated[Caller, may("admin")]

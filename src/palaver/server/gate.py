@@ -18,6 +18,7 @@ from palaver.server.bounds import BodyTooLarge, BoundedBody
 from palaver.server.core import Server
 from palaver.server.errors import INTERNAL, answer, status_of
 from palaver.server.names import Names, Origins
+from palaver.server.watch import Watch
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -49,6 +50,7 @@ class Gate:
         self._app, self._settings = app, server.settings
         self._names = Names(server.settings)
         self._origins = Origins(server.settings)
+        self._watch = Watch(server)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or let through."""
@@ -99,6 +101,7 @@ class Gate:
         self, scope: Scope, receive: Receive, send: Send, refused: tuple[ErrorInfo, int] | None
     ) -> None:
         if refused is not None:
+            await self._watch.refused_socket(scope, refused[0].code)
             await send({"type": "websocket.close", "code": 1008, "reason": refused[0].code})
             return
         await self._app(scope, receive, send)
@@ -133,23 +136,24 @@ class Gate:
             ]
         if self._origins.has_any:
             extra.append((b"vary", b"Origin"))
-        return _Send(send, extra)
+        return _Send(send, scope, extra, self._watch)
 
 
 class _Send:
     """`send` of a request, which completes the head of its answer."""
 
-    __slots__ = ("_extra", "_send", "has_begun")
+    __slots__ = ("_extra", "_scope", "_send", "_watch", "has_begun")
 
-    def __init__(self, send: Send, extra: Pairs) -> None:
-        self._send, self._extra = send, extra
+    def __init__(self, send: Send, scope: Scope, extra: Pairs, watch: Watch) -> None:
+        self._send, self._scope, self._extra, self._watch = send, scope, extra, watch
         self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             given: Pairs = list(message.get("headers", ()))
+            quota = await self._watch.begins(self._scope, message["status"])
             self.has_begun = True
-            message = {**message, "headers": _completed(given, [*self._extra, NO_STORE])}
+            message = {**message, "headers": _completed(given, [*self._extra, *quota, NO_STORE])}
         await self._send(message)
 
 

@@ -65,6 +65,7 @@ async def open_server(
             yield server
         finally:
             await server.tenants.aclose()
+            await server.spending.aclose()
             await authenticator.aclose()
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context
 
 from palaver import log
 from palaver.domain.errors import PalaverError, StoreError
@@ -42,11 +43,14 @@ class Tenants:
         self._passing: set[ConversationManager] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self.on_open: Callable[[ConversationManager, str], None] = _nothing
+        """Hears of every manager, and of whose it is, before anybody uses it."""
 
     @contextmanager
     def passing(self, manager: ConversationManager) -> Iterator[None]:
         """Count another manager in until the end of the block: what nobody keeps is drained."""
         self._passing.add(manager)
+        self.on_open(manager, manager.tenant)
         try:
             yield
         finally:
@@ -72,6 +76,10 @@ class Tenants:
             async with self.use(tenant):
                 pass
 
+    def names(self) -> list[str]:
+        """Of the tenants in memory."""
+        return list(self._tenants)
+
     def open_managers(self) -> list[ConversationManager]:
         """Those in memory."""
         return [*(each.manager for each in self._tenants.values()), *self._passing]
@@ -91,6 +99,7 @@ class Tenants:
         if self._is_closed:
             raise StoreError("the server is ending", hint="Try again in a moment.")
         made = self._tenants[tenant] = _Tenant(self._make(Scope(tenant=tenant, actor="")))
+        self.on_open(made.manager, tenant)
         self._run(self._begin(made))
         return made
 
@@ -113,6 +122,11 @@ class Tenants:
                 return
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+        # Not in the name of whoever happened to come in first.
+        task = asyncio.create_task(work, context=Context())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _nothing(manager: ConversationManager, tenant: str) -> None:
+    pass

@@ -149,6 +149,11 @@ class ConversationManager:
         """What of the service is amiss, with whom, and since when."""
         return self._runner.degradation
 
+    @property
+    def tenant(self) -> str:
+        """Whose conversations these are."""
+        return self._scope.tenant
+
     def use(self, middleware: StateMiddleware) -> None:
         """Let `middleware` see every later command of conversations opened from now on."""
         self._middleware.append(middleware)

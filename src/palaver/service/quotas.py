@@ -60,14 +60,24 @@ class Quotas:
         }
         return KeyLimits(**told)
 
-    async def check(self, principal: Principal) -> QuotaState:
-        """Count one request; what is left. Raises QuotaExceeded, and then nothing is counted."""
+    async def check(self, principal: Principal, *, spends: bool = True) -> QuotaState:
+        """Count one request; what is left. Raises QuotaExceeded, and then nothing is counted.
+
+        `spends`: a model will work for it. Otherwise tokens and money that are used up keep nobody
+        from it, and money is not looked at.
+        """
         limits = self.limits(principal)
-        usd = await self._money(principal, limits.usd_per_day)
-        tokens = await self._tokens(principal, limits.tokens_per_minute)
+        usd = await self._money(principal, limits.usd_per_day if spends else None)
+        tokens = await self._tokens(principal, limits.tokens_per_minute, spends=spends)
         turns = self._running(principal, limits.concurrent_turns)
         requests = await self._request(principal, limits.requests_per_minute)
         return QuotaState(requests, tokens, turns, usd)
+
+    async def afford(self, principal: Principal) -> None:
+        """Raises QuotaExceeded where tokens or money are used up. Counts nothing."""
+        limits = self.limits(principal)
+        await self._money(principal, limits.usd_per_day)
+        await self._tokens(principal, limits.tokens_per_minute, spends=True)
 
     @asynccontextmanager
     async def turn(self, principal: Principal) -> AsyncIterator[None]:
@@ -109,12 +119,14 @@ class Quotas:
             raise QuotaExceeded("usd_per_day", allowed=allowed, retry_after_s=tomorrow_s)
         return Reading(allowed, allowed - spent, tomorrow_s)
 
-    async def _tokens(self, principal: Principal, allowed: int | None) -> Reading | None:
+    async def _tokens(
+        self, principal: Principal, allowed: int | None, *, spends: bool
+    ) -> Reading | None:
         if allowed is None:
             return None
         name = _name("tokens", principal)
         left = await self._windows.reading(name, allowed)
-        if left.remaining < 1:
+        if spends and left.remaining < 1:
             wait = await self._windows.wait_s(name, allowed)
             raise QuotaExceeded("tokens_per_minute", allowed=allowed, retry_after_s=wait)
         return left

@@ -98,6 +98,11 @@ class StreamManager:
         return turn in self._tasks
 
     @property
+    def running(self) -> int:
+        """How many turns run in this process."""
+        return len(self._tasks)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no turn runs in this process."""
         return not self._tasks
