@@ -1,7 +1,7 @@
 """What clients send of a conversation, as messages of ours.
 
 OpenAI has one message for each tool result and system messages anywhere; here the results of one
-assistant message are one message, in call order, and what the first system messages say is the
+assistant message are one message, in call order, and what all system messages say is the
 conversation's prompt. Pictures and files come as data URLs: nothing is ever fetched for a client.
 """
 
@@ -54,14 +54,17 @@ class Said(msgspec.Struct, frozen=True):
         return self.messages[-1]
 
 
-async def read_messages(given: Sequence[GivenMessage], attach: Attach) -> Said:
-    """The messages of a chat completion. Raises InvalidInput with the place of what is wrong."""
-    gathering = Gathering()
+async def read_messages(
+    given: Sequence[GivenMessage], attach: Attach, *, goes_on: bool = False
+) -> Said:
+    """The messages of a chat completion. `goes_on`: they may begin with results of calls that are
+    here. Raises InvalidInput with the place of what is wrong."""
+    gathering = Gathering(goes_on=goes_on)
     for number, message in enumerate(given):
         place = f"messages[{number}]"
         match message.role:
             case "system" | "developer":
-                gathering.system(_plain(message.content, place), place)
+                gathering.system(_plain(message.content, place))
             case "user":
                 gathering.user(await _blocks(message.content, place, attach), place)
             case "assistant":
@@ -73,20 +76,19 @@ async def read_messages(given: Sequence[GivenMessage], attach: Attach) -> Said:
 
 
 class Gathering:
-    """Puts what comes one after another into messages of ours."""
+    """Puts what comes one after another into messages of ours. What is said to the model in between
+    joins the prompt: not every provider takes it anywhere else."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, goes_on: bool = False) -> None:
+        self._goes_on = goes_on
         self._system: list[str] = []
         self._messages: list[Message] = []
         self._open: dict[str, ToolCall] = {}
         """Calls of the newest assistant message that have no result yet."""
 
-    def system(self, text: str, place: str) -> None:
-        """The prompt, or something said to the model in between."""
-        if not self._messages:
-            self._system.append(text)
-        elif text.strip():
-            self._add(Role.SYSTEM, (Text(text),), place)
+    def system(self, text: str) -> None:
+        """A prompt, or a part of it."""
+        self._system.append(text)
 
     def user(self, blocks: tuple[Block, ...], place: str) -> None:
         """Something said by the user."""
@@ -112,9 +114,8 @@ class Gathering:
     def result(self, call_id: str, blocks: tuple[Block, ...], place: str) -> None:
         """The result of a call."""
         call = self._open.pop(call_id, None)
-        # A client that keeps the conversation here sends the results alone.
-        is_alone = not self._messages or self._messages[0].role is Role.TOOL
-        if call is None and not (is_alone and call_id):
+        is_first = not self._messages or self._messages[0].role is Role.TOOL
+        if call is None and not (self._goes_on and is_first and call_id):
             raise invalid(f"{place}.tool_call_id", f"no call {call_id[:64]!r} waits for a result")
         content = tuple(b for b in blocks if isinstance(b, Text | Image | File))
         result = ToolResult(CallId(call_id), "" if call is None else call.name, content)

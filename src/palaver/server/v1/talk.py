@@ -3,20 +3,29 @@
 A request that names no conversation gets one in memory, which goes with the answer. Its turn is
 cancelled when its client goes away, since nobody could come back for it; turns of conversations
 that are kept run on.
+
+Of a conversation that is kept, a client may send all that was said so far, or only what is new. A
+request with an answer in it, or with calls, is a whole history: it is matched with what is here,
+and what it says otherwise becomes a branch. One without is new.
 """
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
 
+from palaver.domain.errors import ConversationBusy
 from palaver.domain.ids import TurnId
-from palaver.domain.messages import Message
-from palaver.domain.values import ClientTool, OutputSchema
+from palaver.domain.messages import File, Image, Message, Role, ToolResult
+from palaver.domain.state import ConversationState
+from palaver.domain.stream import StreamEvent, TurnSuspended
+from palaver.domain.values import ClientTool, OutputSchema, SuspendReason
 from palaver.server.core import Caller
 from palaver.server.v1.incoming import Attach, Said
 from palaver.service.conversation import Conversation
 from palaver.service.manager import ConversationManager
+from palaver.streams.cursor import unpack
 from palaver.streams.session import StreamSession
 
 HEADER = "x-palaver-conversation"
@@ -31,6 +40,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """Generation settings by name."""
     tools: tuple[ClientTool, ...] = ()
     output: OutputSchema | None = None
+    idempotency_key: str | None = None
 
     def preferences(self, system: str | None) -> dict[str, Any]:
         """As a conversation takes them; without a prompt the one that it has stays."""
@@ -40,20 +50,24 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Talk:
     """A conversation with the turn that answers a request. `aclose` when the answer is sent, or
-    nobody waits for it any more."""
+    nobody waits for it any more.
+
+    The answer is what lies behind event `after`; `part` counts the answers of one turn from 1.
+    """
 
     def __init__(
         self,
-        manager: ConversationManager,
         conversation: Conversation,
         session: StreamSession,
         *,
-        after: int = 0,
+        after: int,
+        part: int,
         is_kept: bool,
         closing: AsyncExitStack,
     ) -> None:
-        self.manager, self.conversation, self.session = manager, conversation, session
-        self.after, self.is_kept, self._closing = after, is_kept, closing
+        self.conversation, self.session = conversation, session
+        self.after, self.part = after, part
+        self.is_kept, self._closing = is_kept, closing
 
     @property
     def turn(self) -> TurnId:
@@ -71,12 +85,14 @@ class Talk:
 
 
 class Place:
-    """Where a request's conversation is: in the tenant's store, or in memory."""
+    """Where a request's conversation is: in the tenant's store, or in memory. Ends with its talk,
+    or by `aclose` where nothing came of it."""
 
     def __init__(self, caller: Caller, *, is_kept: bool) -> None:
-        self._closing = AsyncExitStack()
         self.is_kept = is_kept
-        self.manager = caller.manager
+        self.manager: ConversationManager = caller.manager
+        self._scope = caller.principal.scope
+        self._closing = AsyncExitStack()
         if not is_kept:
             self.manager = caller.server.parts.passing(caller.principal.scope)
             self._closing.enter_context(caller.server.tenants.passing(self.manager))
@@ -86,7 +102,7 @@ class Place:
     def attach(self) -> Attach:
         """Stores what messages hold of pictures and files."""
 
-        async def attach(data: bytes, media_type: str, name: str) -> Any:
+        async def attach(data: bytes, media_type: str, name: str) -> Image | File:
             return await self.manager.attach(data, name=name, media_type=media_type)
 
         return attach
@@ -97,27 +113,130 @@ class Place:
 
     async def begin(self, said: Said, wanted: Wanted) -> Talk:
         """A new conversation that holds what was said, and the turn that answers it."""
-        conversation = await self.manager.create(**wanted.preferences(said.system or ""))
+        return await self.answered(await self.created(said, wanted), wanted)
+
+    async def created(self, said: Said, wanted: Wanted) -> Conversation:
+        """A new conversation that holds what was said."""
+        chosen = wanted.preferences(said.system or "")
+        return await self.manager.create_from(said.messages, **chosen)
+
+    async def go_on(self, conversation: Conversation, said: Said, wanted: Wanted) -> Talk:
+        """Say something in a conversation that is there: what is new of it."""
+        state, new = conversation.state, said.messages
+        self._check_free(state)
+        if _is_whole(new) or not state.messages:
+            return await self.aligned(conversation, new, said.system, wanted)
+        results = _results_alone(new)
+        if results and _waits_for(state, results):
+            await conversation.set_preferences(**wanted.preferences(said.system))
+            return await self.provided(conversation, results)
+        if len(new) > 1 or results:
+            return await self.aligned(conversation, (*state.messages, *new), said.system, wanted)
+        await _abandon(conversation)
+        await conversation.set_preferences(**wanted.preferences(said.system))
+        if _is_said_again(state, said.last):
+            return await self.answered(conversation, wanted)
+        return await self._say(conversation, said.last, wanted)
+
+    async def aligned(
+        self,
+        conversation: Conversation,
+        history: Sequence[Message],
+        system: str | None,
+        wanted: Wanted,
+    ) -> Talk:
+        """Have the conversation say what `history` says, in a branch where it said something else,
+        and answer it."""
+        self._check_free(conversation.state)
+        opened = conversation.state.turn
+        is_ours = opened is not None and opened.held is SuspendReason.CLIENT_TOOL_RESULT
+        aligned = await conversation.align(history, on_busy="interrupt" if is_ours else "reject")
+        await conversation.set_preferences(**wanted.preferences(system))
+        if aligned.results:
+            return await self.provided(conversation, aligned.results)
+        return await self.answered(conversation, wanted)
+
+    async def answered(self, conversation: Conversation, wanted: Wanted) -> Talk:
+        """Have the model answer the conversation as it is."""
+        session = await conversation.go_on(
+            client_tools=wanted.tools, own_tools=False, output=wanted.output
+        )
+        return self._talk(conversation, session)
+
+    async def _say(self, conversation: Conversation, message: Message, wanted: Wanted) -> Talk:
         session = await conversation.start(
-            _only(said.messages),
+            message,
             client_tools=wanted.tools,
             own_tools=False,
             output=wanted.output,
+            idempotency_key=wanted.idempotency_key,
             on_unreachable="fail",
         )
         return self._talk(conversation, session)
 
-    def _talk(self, conversation: Conversation, session: StreamSession, after: int = 0) -> Talk:
+    async def provided(self, conversation: Conversation, results: Sequence[ToolResult]) -> Talk:
+        """Give the results that the open turn waits for: it goes on."""
+        opened = conversation.state.turn
+        assert opened is not None
+        # What a turn has shown is durable when it waits.
+        rows = await self.manager.store.read_run(self._scope, opened.id)
+        shown = unpack(rows, 0)
+        parts = sum(is_end_of_part(event) for batch in shown for event in batch.events)
+        session = await conversation.provide(results)
+        return self._talk(conversation, session, shown[-1].last if shown else 0, 1 + parts)
+
+    def _check_free(self, state: ConversationState) -> None:
+        """Raise ConversationBusy while a turn runs, or waits for a person, before anything is
+        changed under it."""
+        opened = state.turn
+        if opened is None:
+            return
+        if self.manager.streams.is_running(opened.id) or opened.held is SuspendReason.APPROVAL:
+            raise ConversationBusy("a turn of this conversation is still open")
+
+    def _talk(
+        self, conversation: Conversation, session: StreamSession, after: int = 0, part: int = 1
+    ) -> Talk:
         return Talk(
-            self.manager,
             conversation,
             session,
             after=after,
+            part=part,
             is_kept=self.is_kept,
             closing=self._closing,
         )
 
 
-def _only(messages: tuple[Message, ...]) -> Message:
-    (message,) = messages
-    return message
+async def _abandon(conversation: Conversation) -> None:
+    """The client goes another way: a turn that waits for its results ends."""
+    opened = conversation.state.turn
+    if opened is not None and opened.held is SuspendReason.CLIENT_TOOL_RESULT:
+        await conversation.cancel()
+
+
+def is_end_of_part(event: StreamEvent) -> bool:
+    """Whether the turn waits for its client from here on."""
+    return isinstance(event, TurnSuspended) and event.reason is SuspendReason.CLIENT_TOOL_RESULT
+
+
+def _results_alone(messages: Sequence[Message]) -> tuple[ToolResult, ...]:
+    """The results of a request that brings nothing else."""
+    return messages[0].tool_results if len(messages) == 1 else ()
+
+
+def _waits_for(state: ConversationState, results: Sequence[ToolResult]) -> bool:
+    opened = state.turn
+    if opened is None or opened.held is not SuspendReason.CLIENT_TOOL_RESULT:
+        return False
+    return {result.call_id for result in results} == set(opened.waiting)
+
+
+def _is_whole(messages: Sequence[Message]) -> bool:
+    return any(message.role is Role.ASSISTANT for message in messages)
+
+
+def _is_said_again(state: ConversationState, message: Message) -> bool:
+    """Whether the message is the last one here, and nobody has answered it: its turn failed."""
+    last = state.last
+    is_unanswered = last is not None and last.role is Role.USER and state.turn is None
+    return is_unanswered and last is not None and last.content == message.content
