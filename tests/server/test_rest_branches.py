@@ -10,14 +10,14 @@ async def test_back_and_forth(serving: Serving) -> None:
     nothing to undo or redo, that is said."""
     served = await serving(ScriptedModel(["One.", "Two."]))
     place = f"/conversations/{await served.conversation()}"
-    await call(served, "POST", f"{place}/undo", status=422)
+    await call(served, "POST", f"{place}/undo", status=409)
     await say(served, place.rpartition("/")[2], "1")
     end = (await say(served, place.rpartition("/")[2], "2"))["message"]["id"]
     moved = await call(served, "POST", f"{place}/undo")
     assert moved["undone"]["content"][0]["text"] == "2"
     assert moved["messages"] == 2
     assert (await call(served, "POST", f"{place}/redo"))["head"] == end
-    await call(served, "POST", f"{place}/redo", status=422)
+    await call(served, "POST", f"{place}/redo", status=409)
 
 
 async def test_said_otherwise(serving: Serving) -> None:

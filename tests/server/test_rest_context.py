@@ -40,7 +40,7 @@ async def test_previewed_applied_undone(serving: Serving) -> None:
     await call(served, "POST", place, json={"preview": "another"}, status=404)
     undone = await call(served, "POST", f"{place}/undo")
     assert undone["id"] == done["compaction"]["id"]
-    await call(served, "POST", f"{place}/undo", status=422)
+    await call(served, "POST", f"{place}/undo", status=409)
 
 
 async def test_a_preview_is_of_its_own_conversation(serving: Serving) -> None:

@@ -134,7 +134,7 @@ async def test_tools_of_the_caller(serving: Serving) -> None:
     held = await say(served, id, "Look.", client_tools=[{"name": "look"}])
     assert [each["id"] for each in held["waiting"]] == ["c1"]
     place = f"/turns/{held['turn']}/results"
-    await call(served, "POST", place, json={"results": [{"call": "c9", "text": "?"}]}, status=422)
+    await call(served, "POST", place, json={"results": [{"call": "c9", "text": "?"}]}, status=409)
     body = {"results": [{"call": "c1", "text": "It is blue."}]}
     await call(served, "POST", place, json=body)
     await (await served.http.get(f"/api/turns/{held['turn']}/events")).text()

@@ -136,7 +136,7 @@ async def test_decided(serving: Serving) -> None:
     unknown = await served.http.post(
         place, json={"decisions": [{"call": "nobody", "approve": True}]}
     )
-    assert unknown.status == 422
+    assert unknown.status == 409
     decided = await served.http.post(
         place, json={"decisions": [{"call": call["id"], "approve": True}]}
     )
@@ -146,7 +146,7 @@ async def test_decided(serving: Serving) -> None:
     again = await served.http.post(
         place, json={"decisions": [{"call": call["id"], "approve": True}]}
     )
-    assert again.status == 422
+    assert again.status == 409
 
 
 async def test_no_new_turns_while_it_ends(serving: Serving) -> None:

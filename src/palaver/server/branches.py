@@ -10,6 +10,7 @@ from palaver.domain.ids import ConversationId, MessageId
 from palaver.domain.messages import Message
 from palaver.server.conversations import LINKS, Conversation, made
 from palaver.server.core import Reader, Writer
+from palaver.server.errors import about_the_state
 from palaver.server.given import AnyId, Content, GivenOutput, GivenTool, Line, Long, said, tools_of
 from palaver.server.paging import Cursor, Limit, sliced
 from palaver.server.schema import STORED, answers, body, read, reply
@@ -118,17 +119,19 @@ async def fork_conversation(request: Request, caller: Writer, conversation: str)
 
 @router.post("/conversations/{conversation}/undo", responses=_moving(), response_model=None)
 async def undo(caller: Writer, conversation: str) -> Response:
-    """Go back before the last question. 422 where there is none."""
+    """Go back before the last question. 409 where there is none."""
     handle = await caller.manager.open(conversation)
-    question = await handle.undo()
+    with about_the_state():
+        question = await handle.undo()
     return reply(_moved(handle, question))
 
 
 @router.post("/conversations/{conversation}/redo", responses=_moving(), response_model=None)
 async def redo(caller: Writer, conversation: str) -> Response:
-    """Take the last undo back. 422 where there is none."""
+    """Take the last undo back. 409 where there is none."""
     handle = await caller.manager.open(conversation)
-    await handle.redo()
+    with about_the_state():
+        await handle.redo()
     return reply(_moved(handle))
 
 
@@ -205,12 +208,13 @@ async def regenerate(
     output = None if wanted.output is None else wanted.output.checked()
     check_taking(caller)
     handle = await caller.manager.open(conversation)
-    session = await handle.regenerate(
-        wanted.message,
-        output=output,
-        client_tools=tools_of(wanted.client_tools),
-        own_tools=wanted.own_tools,
-    )
+    with about_the_state():
+        session = await handle.regenerate(
+            wanted.message,
+            output=output,
+            client_tools=tools_of(wanted.client_tools),
+            own_tools=wanted.own_tools,
+        )
     stream = is_streamed(accept, wanted.stream)
     return await answered(caller, session, stream=stream, wait=wait, shape=shape_of(output))
 

@@ -17,6 +17,7 @@ from palaver.domain.ids import CompactionId, ConversationId, MessageId
 from palaver.domain.messages import Message
 from palaver.domain.values import Usage
 from palaver.server.core import Caller, Reader, Server, Writer
+from palaver.server.errors import about_the_state
 from palaver.server.given import AnyId, Name
 from palaver.server.paging import Cursor, Limit, sliced
 from palaver.server.schema import STORED, answers, body, read, reply
@@ -227,12 +228,13 @@ async def plan_compaction(caller: Reader, conversation: str) -> Response:
 )
 async def preview_compaction(request: Request, caller: Writer, conversation: str) -> Response:
     """What a compaction would do, worked out: what goes, what stays, what is at risk. A summary
-    that a model writes for it is paid for. 422 where nothing would become smaller."""
+    that a model writes for it is paid for. 409 where nothing would become smaller."""
     wanted = await read(request, Wanted, default=Wanted())
     handle = await caller.manager.open(conversation)
-    report = await handle.preview_compaction(
-        strategy=wanted.strategy, instructions=wanted.instructions, by_model=wanted.by_model
-    )
+    with about_the_state():
+        report = await handle.preview_compaction(
+            strategy=wanted.strategy, instructions=wanted.instructions, by_model=wanted.by_model
+        )
     name = _previews_of(caller).keep(caller.principal.tenant, handle.id, report)
     return reply(_outcome(report, name))
 
@@ -244,19 +246,20 @@ async def preview_compaction(request: Request, caller: Writer, conversation: str
     response_model=None,
 )
 async def apply_compaction(request: Request, caller: Writer, conversation: str) -> Response:
-    """Make the window smaller. No message is lost. 422 where nothing would become smaller, or where
+    """Make the window smaller. No message is lost. 409 where nothing would become smaller, or where
     a preview is out of date."""
     wanted = await read(request, Applied, default=Applied())
     handle = await caller.manager.open(conversation)
     preview = wanted.preview and _previews_of(caller).take(
         caller.principal.tenant, handle.id, wanted.preview
     )
-    report = await handle.compact(
-        strategy=wanted.strategy,
-        instructions=wanted.instructions,
-        by_model=wanted.by_model,
-        preview=preview or None,
-    )
+    with about_the_state():
+        report = await handle.compact(
+            strategy=wanted.strategy,
+            instructions=wanted.instructions,
+            by_model=wanted.by_model,
+            preview=preview or None,
+        )
     return reply(_outcome(report))
 
 
@@ -277,9 +280,10 @@ def _outcome(report: CompactionReport, preview: str | None = None) -> Compaction
     response_model=None,
 )
 async def undo_compaction(caller: Writer, conversation: str) -> Response:
-    """Take the newest compaction back. 422 where there is none."""
+    """Take the newest compaction back. 409 where there is none."""
     handle = await caller.manager.open(conversation)
-    return reply(Compacted.of(await handle.undo_compaction()))
+    with about_the_state():
+        return reply(Compacted.of(await handle.undo_compaction()))
 
 
 @router.get(

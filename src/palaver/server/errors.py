@@ -1,7 +1,8 @@
 """Errors as clients get them: one shape (RFC 9457), whatever went wrong and wherever."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 from fastapi import FastAPI
@@ -9,9 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from palaver import log
-from palaver.domain.errors import PalaverError
+from palaver.domain.errors import InvalidInput, PalaverError
 from palaver.domain.values import ErrorInfo
 
 PROBLEM_JSON = "application/problem+json"
@@ -57,6 +59,7 @@ STATUS: Mapping[str, int] = {
     "read_only": 409,
     "prompt_kept": 202,
     "draining": 503,
+    "not_possible_now": 409,
     "server_busy": 503,
     "wrong_media_type": 415,
     "already_answered": 409,
@@ -106,6 +109,22 @@ def status_of(error: PalaverError) -> int:
 
     fallback = 502 if isinstance(error, ProviderError) else 500
     return STATUS.get(error.code, fallback)
+
+
+class NotPossibleNow(PalaverError):
+    """The request is good, and the conversation is not in a state for it."""
+
+    code = "not_possible_now"
+
+
+@contextmanager
+def about_the_state() -> Iterator[None]:
+    """What was asked for has been read and is good: what is refused in this block is refused for
+    the state that the conversation is in, which is a conflict and no invalid input."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise NotPossibleNow(error.message, hint=error.hint) from error
 
 
 class Draining(PalaverError):
@@ -185,6 +204,8 @@ def install(app: FastAPI) -> None:
         info = ErrorInfo(code, str(error.detail))
         made = answer(info, error.status_code, request_id=request_id_of(request))
         made.headers.update(error.headers or {})
+        if error.status_code == 405:
+            made.headers["allow"] = ", ".join(sorted(_allowed(request)))
         return made
 
     async def unexpected(request: Request, error: Exception) -> Response:
@@ -196,6 +217,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of all routes of this path; the framework names those of the first one."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 def request_id_of(request: Request) -> str:

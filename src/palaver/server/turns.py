@@ -15,7 +15,7 @@ from palaver.domain.ids import CallId, ConversationId, TurnId
 from palaver.domain.messages import File, Image, Text, ToolResult
 from palaver.domain.values import TurnOutcome
 from palaver.server.core import Approver, Caller, Reader, Writer
-from palaver.server.errors import Draining
+from palaver.server.errors import Draining, NotPossibleNow, about_the_state
 from palaver.server.given import (
     AnyId,
     Content,
@@ -304,12 +304,13 @@ async def decide_calls(request: Request, caller: Approver, turn: str) -> Respons
     waiting = opened.waiting if opened is not None and opened.id == found.id else ()
     for each in wanted.decisions:
         if each.call not in waiting:
-            raise InvalidInput(
+            raise NotPossibleNow(
                 f"no call {each.call[:80]!r} waits for a decision",
                 hint="The turn lists the calls that wait.",
             )
     for each in wanted.decisions:
-        await conversation.decide(each.call, approve=each.approve, note=each.note)
+        with about_the_state():
+            await conversation.decide(each.call, approve=each.approve, note=each.note)
     return reply(await caller.manager.turn(turn))
 
 
@@ -341,7 +342,8 @@ async def provide_results(request: Request, caller: Writer, turn: str) -> Respon
     found = await caller.manager.turn(turn)
     conversation = await caller.manager.open(found.conversation)
     results = [await _result(caller, each) for each in wanted.results]
-    await conversation.provide(results)
+    with about_the_state():
+        await conversation.provide(results)
     return reply(await caller.manager.turn(turn))
 
 
