@@ -4,6 +4,7 @@ A failure names its seed; `simulate(seed)` lives that world again.
 """
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,15 +23,31 @@ def test_many_worlds() -> None:
         seed += 1
     assert total.accepted == 6 * seed
     assert min(total.kills, total.faults, total.restarts, total.cancels, total.paid) > 0
+    assert min(total.kept, total.compactions, total.taken) > 0
+    assert total.read > 0.9 * total.accepted
     assert {"completed", "cancelled", "interrupted"} <= set(total.outcomes)
+
+
+def test_worlds_on_a_file(tmp_path: Path) -> None:
+    """The same with a database in an SQLite file."""
+    total = sum((simulate(seed, folder=tmp_path) for seed in range(4)), Figures())
+    assert total.accepted == 24
+    assert total.kills > 0
+
+
+def test_a_seed_is_one_world(tmp_path: Path) -> None:
+    """The same things happen in it each time, in memory and in a file."""
+    assert simulate(3) == simulate(3) == simulate(3, folder=tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("block", range(10))
-def test_ten_thousand_worlds(block: int) -> None:
-    """The same for ten thousand seeds."""
+def test_ten_thousand_worlds(block: int, tmp_path: Path) -> None:
+    """Ten thousand seeds in memory, and each fiftieth in a file, too."""
     for seed in range(block * 1000, (block + 1) * 1000):
         simulate(seed)
+        if not seed % 50:
+            simulate(seed, folder=tmp_path)
 
 
 def test_what_can_never_end_is_said() -> None:

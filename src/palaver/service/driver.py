@@ -67,7 +67,10 @@ class TurnDriver:
         except TurnTakenOver as error:
             await self._leave(error)
         except PalaverError as error:
-            self._fail(error)
+            if self._is_over_elsewhere():  # the engine has looked at a state that knows it already
+                await self._leave(TurnTakenOver("another process ended the turn"))
+            else:
+                self._fail(error)
         except asyncio.CancelledError:  # left open for the next process, with all that it said
             async with self._writing:
                 await self._write()
@@ -75,6 +78,11 @@ class TurnDriver:
         finally:
             self._stop_looking()
             await self._stop_flushing()
+
+    def _is_over_elsewhere(self) -> bool:
+        opened = self._states.state.turn
+        is_open = opened is not None and opened.id == self._session.turn
+        return not is_open and not self._session.is_ended
 
     def show(self, events: list[StreamEvent]) -> None:
         """Show events now; they are written a little later, or with the next facts."""

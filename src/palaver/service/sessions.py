@@ -132,10 +132,11 @@ class TurnSessions:
     async def _here(self, turn: TurnId) -> StreamSession | None:
         """The session in memory, unless the turn has moved since."""
         found = self.streams.find(turn)
-        if found is None or found.is_ended or self.streams.is_running(turn):
+        if found is None or self.streams.is_running(turn) or (found.is_ended and found.is_stored):
             return found
         record = await self._store.turn(self._scope, turn)
-        if record.epoch == found.epoch or self.streams.is_running(turn):
+        is_otherwise = found.is_ended and not record.open  # it was said to fail, and was written
+        if self.streams.is_running(turn) or (record.epoch == found.epoch and not is_otherwise):
             return self.streams.find(turn)
         found.hand_over(self._stored(record))
         self.streams.forget(turn)

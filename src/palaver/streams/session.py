@@ -102,6 +102,11 @@ class StreamSession:
         """Whether the terminal event is published."""
         return self._ended
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether all of it is durable. An end that is not was said because the store failed."""
+        return self._written >= self._before + len(self._events)
+
     def publish(self, events: Sequence[StreamEvent]) -> None:
         """Append events and wake the readers. After the terminal event nothing may follow."""
         if not events:

@@ -1,13 +1,15 @@
 """An event loop whose time is its own: a day of sleeping passes in the time that the work takes.
 
-Where nothing can run, the loop's time jumps to the next timer. What would wait for ever is told
-apart from what waits long: with nothing to run and no timer the loop raises `Stuck`.
+Where nothing can run, the loop's time jumps to the next timer; work for threads is done in place.
+What would wait for ever is told apart from what waits long: with nothing to run and no timer the
+loop raises `Stuck`.
 """
 
 import asyncio
 import contextvars
 import selectors
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +21,7 @@ class Stuck(AssertionError):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop on virtual time. Sockets and threads are not waited for."""
+    """A loop on virtual time. Sockets are not waited for."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -28,6 +30,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self.passed
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """Do the work here and now: a thread would take its time by another clock."""
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whoever awaits it is told
+            done.set_exception(error)
+        return done
 
 
 class _Jumps(selectors.DefaultSelector):
@@ -46,7 +59,10 @@ class _Jumps(selectors.DefaultSelector):
 
 
 class LoopClock:
-    """A `Clock` by the running loop's time."""
+    """A `Clock` by the time of a loop: of this one, or of the running one."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
         """Seconds since 1970, from an arbitrary day on."""
@@ -54,7 +70,7 @@ class LoopClock:
 
     def monotonic(self) -> float:
         """The loop's time."""
-        return asyncio.get_running_loop().time()
+        return (self.loop or asyncio.get_running_loop()).time()
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the loop's time."""
@@ -74,6 +90,26 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
             loop.run_until_complete(asyncio.wait(left, timeout=60))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+class RealLoop:
+    """A loop on real time in a thread, for what has threads of its own: whoever asks waits for the
+    answer, so that it comes at one moment of virtual time."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="real time")
+        self._thread.start()
+
+    def ask(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class Mortal:
