@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palaver.cli import branch_slashes, window_slashes
+from palaver.cli import branch_slashes, offline_slashes, window_slashes
 from palaver.cli.outbox_commands import slash_outbox
 from palaver.cli.safe import one_line
 from palaver.cli.screen import Screen
@@ -254,6 +254,7 @@ COMMANDS = {
             "what waits until the model can be reached",
             slash_outbox,
         ),
+        *offline_slashes.COMMANDS,
         Command("/attach", "PATH", "send a file with the next message", _attach, _paths),
         Command("/quit", "", "leave (Ctrl-D does too)", _quit),
     )

@@ -12,6 +12,7 @@ from palaver.cli.exits import LOG_NAME
 if TYPE_CHECKING:
     from palaver.environment import Environment
     from palaver.service.manager import ConversationManager
+    from palaver.settings import OnUnreachable
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -43,6 +44,9 @@ class Opened(msgspec.Struct, frozen=True):
     """What has happened before that a person should know."""
     drain_s: float = 0.0
     """Seconds that an answer gets when the program is asked to end."""
+    on_unreachable: "OnUnreachable" = "queue"
+    """What becomes of what a person says while no model can be reached: in a chat it is never
+    lost, so it is kept unless the settings want it answered offline."""
 
 
 @asynccontextmanager
@@ -65,7 +69,10 @@ async def opened(wanted: Wanted) -> AsyncIterator[Opened]:
     ) as manager:
         notices = tuple(recovered(manager)) if manager.recovered else ()
         model = wanted.model or environment.model
-        yield Opened(manager, model, notices, environment.settings.turn.drain_s)
+        settings = environment.settings
+        is_offline = settings.outbox.on_unreachable == "offline"
+        mode: OnUnreachable = "offline" if is_offline else "queue"
+        yield Opened(manager, model, notices, settings.turn.drain_s, mode)
 
 
 def _with_context(environment: "Environment", wanted: Wanted) -> "Environment":

@@ -11,6 +11,7 @@ from palaver.domain.ids import ConversationId
 from palaver.domain.messages import Block, File, Image, Message, Text
 from palaver.domain.stream import UsageReported
 from palaver.domain.values import Scope, Usage
+from palaver.settings import OnUnreachable
 
 if TYPE_CHECKING:
     from palaver.service.compacting import CompactionReport
@@ -24,6 +25,8 @@ class ChatSession:
     def __init__(self, opened: Opened) -> None:
         self.manager, self.default_model = opened.manager, opened.model
         self.notices, self.drain_s = opened.notices, opened.drain_s
+        self.on_unreachable: OnUnreachable = opened.on_unreachable
+        """What becomes of what is said while no model can be reached."""
         self.conversation: Conversation | None = None
         self.attachments: list[Image | File] = []
         self.cost: float | None = 0.0
@@ -84,7 +87,7 @@ class ChatSession:
         conversation, old = await self.current(), self.editing
         if old is None:
             session = await conversation.start(
-                self.said(text), on_busy="queue", on_unreachable="queue"
+                self.said(text), on_busy="queue", on_unreachable=self.on_unreachable
             )
         else:
             said = (*self.attachments, *instead_of(old, text))

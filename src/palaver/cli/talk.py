@@ -70,7 +70,8 @@ class Talk:
     async def _turn(self, text: str) -> None:
         conversation = await self._chat.current()
         await self._carrier.settle(conversation)
-        if await self._send_waiting(conversation):
+        is_answered = self._chat.on_unreachable == "offline"  # whatever waits
+        if is_answered or await self._send_waiting(conversation):
             await self._show(conversation, await self._chat.say(text))
         else:
             await self._chat.say(text)  # it is kept behind the others, which is said

@@ -306,7 +306,11 @@ class Degradation:
         return Shortfall(level, refusals[0].info(), self._manager._now)
 
     def _without(self, level: DegradationLevel) -> DegradationLevel:
-        """What there is here where another conversation of the chain had `level`."""
+        """What there is here where another conversation of the chain had `level`: what turns of
+        this one got, else what the settings say."""
+        told = self._manager._told.get(self._conversation)
+        if told in _NOBODY:
+            return told
         if self.instead != "offline":
             return _L.READ_ONLY
         return _L.BASIC_CHAT if level is _L.READ_ONLY else level
