@@ -12,6 +12,7 @@ from palaver import (
     ConversationBusy,
     InvalidInput,
     Message,
+    Scope,
     Settings,
     Text,
     ToolCall,
@@ -201,6 +202,8 @@ async def test_another_process_gives_the_result(opened: Opened, tmp_path: Path) 
     both = [result("c1"), result("c2")]
     await theirs.provide(both)
     repeated = await mine.provide(both)
+    record = await two.store.turn(Scope(), session.turn)
+    assert (record.owner, record.epoch) == (two.store.owner, 1)
     gate.set()
     for reading in (session, repeated):
         assert isinstance((await ended(reading))[-1], TurnCompleted)

@@ -3,8 +3,8 @@
 import asyncio
 
 from palaver.context.summary import Purpose, SummaryRequest
-from palaver.service.summarising import ModelSummariser
 from palaver.recovery.manager import ErrorRecoveryManager
+from palaver.service.summarising import ModelSummariser
 from palaver.system import SystemClock
 from palaver.testing import Pause, ScriptedModel
 

@@ -2,8 +2,8 @@
 give results of tools that its client runs.
 
 A turn that waits for a client is held durably. Its results are facts like any other: whoever gives
-the last one, in whichever process, goes on with the turn. Giving them needs no ownership of the
-turn, so a client that repeats a request takes nothing from the process that works on it.
+the last one, in whichever process, goes on with the turn. A client that repeats a request takes the
+turn from nobody.
 """
 
 from collections.abc import Sequence
@@ -179,17 +179,29 @@ class Continuing:
     async def _resolve(self, command: ProvideResults) -> StreamSession | None:
         """Make facts of results; the session of the turn where it goes on here."""
         turn = command.turn
-        await self._sessions.settled(turn)
-        with self._sessions.beginning(turn):
-            done = await self._states.dispatch(command, is_reviewed=True)
-            opened = done.state.turn
-            if not done.facts or opened is None or opened.id != turn or opened.waiting:
+        async with self._sessions.alone(turn):
+            if not await self._is_new(command):
                 return None
-            # Whoever gives the last one goes on, also if another process held the turn.
-            session = await self._sessions.own_beginning(turn)
-            session.publish(provided(done.state))
-            self._runner.run_on(self._states, session, self._question())
-            return session
+            await self._sessions.settled(turn)
+            # Taken before the fact is written: if this process dies behind it, the turn is its
+            # orphan and not that of one which lives and knows nothing.
+            await self._sessions.own(turn)
+            with self._sessions.beginning(turn):
+                done = await self._states.dispatch(command, is_reviewed=True)
+                opened = done.state.turn
+                if opened is None or opened.id != turn or opened.waiting or opened.held:
+                    return None
+                session = await self._sessions.own_beginning(turn)
+                if done.facts:
+                    session.publish(provided(done.state))
+                self._runner.run_on(self._states, session, self._question())
+                return session
+
+    async def _is_new(self, command: ProvideResults) -> bool:
+        """Whether the turn still waits for any of it. A turn that goes on is taken from nobody."""
+        if not await self._sessions.is_ours(command.turn):
+            await self._states.refresh()
+        return bool(unprovided(self.state, command.turn, command.results))
 
     # Of `Conversation`.
 

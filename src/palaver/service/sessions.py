@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from weakref import WeakValueDictionary
 
 from palaver.domain.clock import Clock
 from palaver.domain.errors import NotFound
@@ -35,6 +36,7 @@ class TurnSessions:
         self.streams = StreamManager(clock, keep_s=keep_s, keep=keep)
         self._store, self._scope, self._clock = store, scope, clock
         self._beginning: dict[TurnId, asyncio.Event] = {}
+        self._alone: WeakValueDictionary[TurnId, asyncio.Lock] = WeakValueDictionary()
 
     # Whether this process works on a turn.
 
@@ -63,6 +65,10 @@ class TurnSessions:
         """The same for every turn."""
         for turn in list(self._beginning):
             await self.begun(turn)
+
+    def alone(self, turn: TurnId) -> asyncio.Lock:
+        """Held by the one who may be about to go on with a held turn."""
+        return self._alone.setdefault(turn, asyncio.Lock())
 
     async def settled(self, turn: TurnId) -> None:
         """Return when no task of this process works on the turn."""
