@@ -40,6 +40,7 @@ from palaver.engine.closing import close_turn
 from palaver.service.awaited import check_open_ended, check_undecided, unprovided
 from palaver.service.brought import facts_of, joined
 from palaver.service.preferences import changed_preferences, clean_metadata
+from palaver.service.prefix import Matched
 from palaver.service.prompts import (
     EditPrompt,
     QueuePrompt,
@@ -169,6 +170,9 @@ class BringHistory(msgspec.Struct, frozen=True):
 
     messages: tuple[Message, ...]
     seed: str
+    found: Matched | None = None
+    """What `matched` says of them behind fact `seq`; no middleware sees it."""
+    seq: int = -1
 
 
 class PinMessage(msgspec.Struct, frozen=True):
@@ -312,7 +316,8 @@ def decide(state: ConversationState, action: StateAction) -> tuple[Event, ...]:
             return tuple(ToolResolved(turn, result) for result in new)
         case BringHistory(messages=messages, seed=seed):
             _check_idle(state)
-            return facts_of(state, joined(state, messages, seed))
+            found = action.found if action.seq == state.seq else None
+            return facts_of(state, joined(state, messages, seed, found=found))
         case CompactContext(compaction=compaction, paid=paid):
             _check_idle(state)
             made: tuple[Event, ...] = () if compaction is None else (Compacted(compaction),)

@@ -84,9 +84,16 @@ async def check_attachments(
             await check(replace(message, content=tuple(shown)))
 
 
-def joined(state: ConversationState, messages: Sequence[Message], seed: str) -> Brought:
-    """What `messages` make of `state`. New ones get ids that begin with `seed`."""
-    found = matched(state, messages)
+def joined(
+    state: ConversationState,
+    messages: Sequence[Message],
+    seed: str,
+    *,
+    found: Matched | None = None,
+) -> Brought:
+    """What `messages` make of `state`. New ones get ids that begin with `seed`. `found`: what
+    `matched` says of them, where that is known."""
+    found = found or matched(state, messages)
     if found.count == len(messages):
         return Brought(found.count, found.at, (), ())
     rest, repairs = _mended(state, messages, found)

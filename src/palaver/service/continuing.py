@@ -9,6 +9,8 @@ turn from nobody.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec.structs import replace
+
 from palaver.domain.errors import ActionBlocked, ConversationBusy, InvalidInput
 from palaver.domain.events import HeadMoved, MessageAdded
 from palaver.domain.ids import MessageId, TurnId
@@ -112,26 +114,27 @@ class Continuing:
         changes nothing. While a turn runs, or waits for something else than what `messages` bring,
         `reject` raises ConversationBusy and `interrupt` cancels it. Raises InvalidInput.
         """
-        given = checked_history(messages)
+        command = await self._states.review(BringHistory(checked_history(messages), new_id("msg")))
+        if not isinstance(command, BringHistory):
+            raise ActionBlocked("a middleware made something else of the history")
         await self._end_abandoned()
-        found = matched(self.state, given)
-        if self.state.turn is not None:
-            found = await self._settle(found, given, on_busy)
+        given, state = command.messages, self.state
+        found = matched(state, given)
+        if state.turn is not None:
+            found = await self._settle(given, on_busy)
+            state = self.state
         if found.is_open:
             return Aligned(found.count, results=found.results, is_open=True)
-        seed = new_id("msg")
-        brought = joined(self.state, given, seed)
+        brought = joined(state, given, command.seed, found=found)
         await check_attachments(brought.messages, self._runner.check_blobs)
-        done = await self._states.dispatch(BringHistory(given, seed))
+        known = replace(command, found=found, seq=state.seq)
+        done = await self._states.dispatch(known, is_reviewed=True)
         added = tuple(f.message for f in done.facts if isinstance(f, MessageAdded))
         moved = any(isinstance(f, HeadMoved) for f in done.facts)
         return Aligned(brought.kept, added, brought.repairs, has_branched=moved)
 
     async def _settle(
-        self,
-        found: Matched,
-        given: Sequence[Message],
-        on_busy: Literal["reject", "interrupt"],
+        self, given: Sequence[Message], on_busy: Literal["reject", "interrupt"]
     ) -> Matched:
         """Have no open turn, unless it waits for what the client brings."""
         state = await self._states.refresh()

@@ -59,7 +59,8 @@ def matched(state: ConversationState, messages: Sequence[Message]) -> Matched:
 
     System messages and messages without content are nowhere part of it.
     """
-    return _Search(state, tuple(_said(messages))).best
+    plain = _plainly_same(state, messages)
+    return _Search(state, tuple(_said(messages, plain)), plain).best
 
 
 class _Said(msgspec.Struct, frozen=True, gc=False):
@@ -86,15 +87,17 @@ class _Step(msgspec.Struct, frozen=True, gc=False):
 class _Search:
     """Goes along all branches as far as they agree."""
 
-    def __init__(self, state: ConversationState, said: tuple[_Said, ...]) -> None:
+    def __init__(self, state: ConversationState, said: tuple[_Said, ...], plain: int) -> None:
         self._state, self._said = state, said
         self._lines: list[Sequence[Message]] = [state.messages]
         self._lines += [tail.messages for tail in state.aside]
-        self._begins: dict[MessageId | None, list[int]] = {}
-        for number, tail in enumerate(state.aside, 1):
-            self._begins.setdefault(tail.parent, []).append(number)
-        self.best = Matched()
-        self._steps = [*(_Step(n, 0) for n in self._begins.get(None, ())), _Step(0, 0)]
+        self._begins = _begins(state)
+        self._plain, self.best = plain, Matched()
+        last = state.messages[plain - 1] if plain else None
+        if last is not None:
+            self.best = Matched(plain, last.id, last.role is Role.ASSISTANT)
+        behind = self._begins.get(None if last is None else last.id, ())
+        self._steps = [*(_Step(n, 0) for n in behind), _Step(0, plain)]
         self._run()
 
     def _run(self) -> None:
@@ -148,7 +151,7 @@ class _Search:
         """A message of ours that no client sees. Where nothing follows it, it stays: what its calls
         did is not to be done again."""
         self._go_on(step)
-        before = self._said[step.said - 1].end if step.said else 0
+        before = self._said[step.said - 1].end if step.said else self._plain
         path = self._state.messages
         if step.line == 0 and step.at + 1 == len(path) and 0 < before == self.best.count:
             self.best = Matched(before, path[-1].id, path[-1].role is Role.ASSISTANT)
@@ -170,7 +173,7 @@ class _Search:
                 return False
             if ours.id in results:
                 given = said.results.get(theirs.id)
-                if given is None or _shown(given.content) != _shown(results[ours.id].content):
+                if given is None or _client(given.content) != _shown(results[ours.id].content):
                     return False
         return True
 
@@ -215,9 +218,61 @@ class _Search:
         self._steps.append(_Step(step.line, step.at + 1, step.said, step.before))
 
 
-def _said(messages: Sequence[Message]) -> Iterator[_Said]:
-    """What a client says, as far as its messages make sense: each call with its result."""
-    at = 0
+def _begins(state: ConversationState) -> dict[MessageId | None, list[int]]:
+    """Tails by the message behind which they begin, as lines of the search."""
+    begins: dict[MessageId | None, list[int]] = {}
+    for number, tail in enumerate(state.aside, 1):
+        begins.setdefault(tail.parent, []).append(number)
+    return begins
+
+
+def _plainly_same(state: ConversationState, messages: Sequence[Message]) -> int:
+    """How many messages of the path are the client's one by one, up to a user who speaks: there is
+    nothing to search in them. Nearly all of a long history is."""
+    begins, at = _begins(state), 0
+    before: Message | None = None
+    for number, (ours, theirs) in enumerate(zip(state.messages, messages, strict=False)):
+        if ours.role is Role.USER:
+            at = number
+        behind = begins.get(None if before is None else before.id, ()) if begins else ()
+        could_be = any(state.aside[n - 1].messages[0].role is ours.role for n in behind)
+        if (could_be and ours.role is not Role.USER) or not _is_plain(ours, theirs, before):
+            return at
+        if any(_said_alike(state.aside[n - 1].messages[0], ours) for n in behind):
+            return at
+        before = ours
+    return at
+
+
+def _is_plain(ours: Message, theirs: Message, before: Message | None) -> bool:
+    """Whether they are the same whatever comes before and behind them."""
+    if ours.role is not theirs.role:
+        return False
+    if ours.role is Role.TOOL:
+        one, other = ours.tool_results, theirs.tool_results
+        calls = () if before is None else before.tool_calls
+        return len(one) == len(other) == len(calls) and all(
+            a.by_client and a.call_id == b.call_id and _shown(a.content) == _client(b.content)
+            for a, b in zip(one, other, strict=True)
+        )
+    if before is not None and before.role is ours.role is Role.ASSISTANT:
+        return False
+    if ours.content == theirs.content:
+        return bool(ours.content)
+    if ours.role is Role.USER or not _said_alike(ours, theirs):
+        return False
+    one_by_one = zip(ours.tool_calls, theirs.tool_calls, strict=False)
+    same = (a.id == b.id and a.name == b.name and a.arguments == b.arguments for a, b in one_by_one)
+    return len(ours.tool_calls) == len(theirs.tool_calls) and all(same)
+
+
+def _said_alike(one: Message, other: Message) -> bool:
+    return _shown(one.content) == _shown(other.content)
+
+
+def _said(messages: Sequence[Message], at: int) -> Iterator[_Said]:
+    """What a client says behind its first `at` messages, as far as they make sense: each call with
+    its result."""
     while at < len(messages):
         message = messages[at]
         at += 1
@@ -237,15 +292,23 @@ def _said(messages: Sequence[Message]) -> Iterator[_Said]:
                 at += 1
         elif message.role is not Role.USER:
             return
-        shown = _shown(message.content)
+        shown = _client(message.content)
         if message.tool_calls or shown[0].strip() or shown[1]:
             yield _Said(message.role is Role.USER, shown, message.tool_calls, results, at)
 
 
-def _shown(content: Sequence[Block]) -> Shown:
-    text = "".join(getattr(b, "text", "") for b in content if isinstance(b, _VISIBLE))
-    attached = tuple(f"{b.blob or b.url}" for b in content if isinstance(b, Image | File))
+def _client(content: Sequence[Block]) -> Shown:
+    """The same of what is not stored yet."""
+    text, attached = _shown(content)
     return clean(text)[0], attached
+
+
+def _shown(content: Sequence[Block]) -> Shown:
+    if len(content) == 1 and isinstance(content[0], Text):
+        return content[0].text, ()
+    text = "".join([b.text for b in content if isinstance(b, _VISIBLE)])
+    attached = tuple([f"{b.blob or b.url}" for b in content if isinstance(b, Image | File)])
+    return text, attached
 
 
 def _same_arguments(one: ToolCall, other: ToolCall) -> bool:
