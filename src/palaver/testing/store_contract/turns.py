@@ -17,7 +17,7 @@ from palaver.domain.events import (
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.messages import Message
 from palaver.domain.outbox import QueuedPrompt
-from palaver.domain.values import OutputSchema, Scope
+from palaver.domain.values import ClientTool, OutputSchema, Scope
 from palaver.store.base import Accepted, RunRow
 from palaver.testing.store_contract.base import (
     CHAT,
@@ -91,6 +91,23 @@ class TurnContract(Contract):
             await store.accept(ME, CHAT, message, turn=TurnId("turn_1"), expected=1, output=shape)
             (opened, _) = (r.event for r in await store.read(ME, CHAT, after=1))
             assert opened == TurnOpened(TurnId("turn_1"), shape)
+
+    async def test_a_clients_tools_are_kept(self) -> None:
+        """They are in TurnOpened, too: another process offers the model the same ones."""
+        async with self.open_store(clock=HandClock()) as store:
+            await begin(store)
+            tools = (ClientTool("read_file", "Read.", {"type": "object"}),)
+            await store.accept(
+                ME,
+                CHAT,
+                Message.user("hi", id="msg_1"),
+                turn=TurnId("turn_1"),
+                expected=1,
+                tools=tools,
+                own_tools=False,
+            )
+            (opened, _) = (r.event for r in await store.read(ME, CHAT, after=1))
+            assert opened == TurnOpened(TurnId("turn_1"), None, tools, False)
 
     async def test_refused_message_leaves_nothing(self) -> None:
         """A stale, repeated or unencodable acceptance writes neither fact nor turn."""
