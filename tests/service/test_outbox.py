@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 import palaver
-from palaver import ConversationBusy, NotFound, PromptKept, TurnFailed
+from palaver import ConversationBusy, NotFound, PromptKept, TurnFailed, TurnLimits, TurnOutcome
 from palaver.domain.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -31,6 +31,7 @@ from palaver.testing import (
     valid_history,
 )
 from tests.service.conftest import Opened
+from tests.service.test_restart import left
 
 AWAY = Fail(ConnectionFailed("refused"))
 ASKED = Settings(
@@ -261,6 +262,89 @@ async def test_what_waits_is_sent_by_itself(opened: Opened, clock: ToldClock) ->
         await clock.advance(30)
     assert texts(conversation) == ["a", "A.", "b", "B."]
     assert len(model.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "line", [Pause(until=asyncio.Event()), Say("Half of an ")], ids=["", "half"]
+)
+async def test_a_program_that_ends_in_mid_answer_sends_the_prompt_later(
+    opened: Opened, clock: ToldClock, tmp_path: Path, line: Any
+) -> None:
+    """It goes back to the front of the outbox, and is answered once by the next program. What was
+    said of the answer stays as a branch."""
+    path, never = tmp_path / "c.db", asyncio.Event()
+    settings = replace(ASKED, outbox=OutboxSettings(on_unreachable="queue"))
+    model = ScriptedModel([AWAY, [line, Pause(until=never)]])
+    async with palaver.open(path, model=model, settings=settings, clock=clock) as manager:
+        conversation = await manager.create()
+        first = await kept(conversation, "a", idempotency_key="key")
+        await kept(conversation, "b")
+        while len(model.requests) < 2:
+            await clock.advance(30)
+        assert waiting(conversation) == ["b"]
+        sent = conversation.state.turn
+    assert waiting(conversation) == ["a", "b"]
+    assert texts(conversation) == []
+    again = await opened(ScriptedModel(["A.", "B."]), path=path, settings=settings)
+    found = await again.open(conversation.id)
+    while found.outbox.prompts or found.state.turn is not None:
+        await clock.advance(30)
+    assert texts(found) == ["a", "A.", "b", "B."]
+    assert found.messages[0].id == first
+    reply = await found.say("a", idempotency_key="key")
+    assert (reply.text, reply.outcome) == ("A.", TurnOutcome.COMPLETED)
+    assert sent is not None
+    assert found.state.resent_as(sent.id) == reply.turn
+    halves = [m.text for tail in found.state.aside for m in tail.messages]
+    assert halves == (["Half of an "] if isinstance(line, Say) else [])
+
+
+async def test_a_person_who_cancels_a_prompt_that_was_sent_has_cancelled_it(
+    opened: Opened, clock: ToldClock
+) -> None:
+    """It does not come back."""
+    model = ScriptedModel([AWAY, [Pause(until=asyncio.Event())]])
+    conversation = await (await opened(model, settings=ASKED)).create()
+    await kept(conversation, "a")
+    await clock.advance(OPEN_S)
+    session = await conversation.outbox.send()
+    await conversation.cancel()
+    assert session is not None
+    assert (texts(conversation), waiting(conversation)) == (["a"], [])
+
+
+KILLED_AT = [
+    *("store.outboxes.after:1", "store.accept.before:2", "store.accept.after:1"),
+    *("model.mid:1", "message.after:2"),
+]
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+async def test_prompts_of_a_killed_program_are_sent_once(
+    opened: Opened, clock: ToldClock, tmp_path: Path, point: str
+) -> None:
+    """Wherever it is killed while it sends: in the end each has one answer, in their order, and no
+    question stands twice."""
+    path = tmp_path / "c.db"
+    await left("sending_prompts", path, point)
+    settings = replace(
+        ASKED,
+        outbox=OutboxSettings(on_unreachable="queue"),
+        turn=TurnLimits(on_restart="resume"),
+    )
+    model = ScriptedModel()
+    model.when("", lambda request: f"Answer to {request.messages[-1].text}.")
+    manager = await opened(model, path=path, settings=settings)
+    conversation = await manager.find("last")
+    while conversation.outbox.prompts or conversation.state.turn is not None:
+        await clock.advance(30)
+    assert [m.text for m in conversation.messages if m.role is Role.USER] == ["a", "b", "c"]
+    assert [m.text[:9] for m in conversation.messages if m.role is not Role.USER] == [
+        "Answer to"
+    ] * 3
+    facts = await manager.store.read(palaver.Scope(), conversation.id, kinds=["prompt.sent"])
+    assert len({getattr(f.event, "prompt", "") for f in facts}) == len(facts) == 3
+    assert valid_history(list(conversation.messages)) == []
 
 
 async def test_an_answer_elsewhere_sends_what_waits_here(opened: Opened, clock: ToldClock) -> None:

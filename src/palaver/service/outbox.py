@@ -3,10 +3,11 @@
 A prompt gets there in two ways. Where everybody who could answer is left alone by a breaker, or
 others wait already, no turn is opened for it. Where a turn reaches nobody, its end and the keeping
 of its question are one append; the question leaves the history, which it enters again when it is
-sent. Sending is one append, too: of all who try, in this process and in others, one succeeds.
+sent; so it is where the end of the program cuts off its answer. Sending is one append, too: of all
+who try, in this process and in others, one succeeds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,7 @@ from palaver.domain.messages import Role
 from palaver.domain.outbox import QueuedPrompt, by_key
 from palaver.domain.state import ConversationState
 from palaver.domain.stream import TurnFailed
+from palaver.domain.values import TurnOutcome
 from palaver.engine.ports import Commit
 from palaver.recovery.classification import is_unreachable
 from palaver.service.actions import SendMessage
@@ -37,6 +39,9 @@ class Keeping(msgspec.Struct, frozen=True):
 
     key: str | None = None
     """The idempotency key that it was accepted with."""
+    is_ending: Callable[[], bool] | None = None
+    """Of a prompt that was sent from the outbox: whether the program is ending, so that nobody
+    wished it to be cancelled."""
 
 
 class WaitingPrompts(msgspec.Struct, frozen=True):
@@ -95,7 +100,8 @@ async def send_first(states: StateManager, runner: "TurnRunner") -> StreamSessio
         if not done.facts:
             return None
         question = next(m.id for m in reversed(done.state.messages) if m.role is Role.USER)
-        return runner.run(states, turn, question, keeping=Keeping(prompt.idempotency_key))
+        keeping = Keeping(prompt.idempotency_key, lambda: runner.is_closed)
+        return runner.run(states, turn, question, keeping=keeping)
 
 
 async def keep(states: StateManager, command: SendMessage, reason: str) -> TurnId:
@@ -123,17 +129,26 @@ def kept_error(prompt: MessageId) -> PromptKept:
 
 def kept(state: ConversationState, commit: Commit, keeping: Keeping | None) -> Commit:
     """The end of a turn that reached nobody, with its question put into the outbox; any other
-    commit as it is. Something that was said stays where it is, and so does its question."""
+    commit as it is. Something that was said stays where it is, and so does its question; only where
+    the end of the program cuts off the answer to a prompt from the outbox, that goes back there,
+    and what was said of the answer stays as a branch."""
     closed = commit.facts[-1] if commit.facts else None
-    if keeping is None or not isinstance(closed, TurnClosed) or not is_unreachable(commit.error):
+    if keeping is None or not isinstance(closed, TurnClosed):
+        return commit
+    is_cut = closed.outcome is TurnOutcome.CANCELLED and _is_ending(keeping)
+    if not is_cut and not is_unreachable(commit.error):
         return commit
     question, has_said = state.last, any(isinstance(f, MessageAdded) for f in commit.facts)
-    if question is None or question.role is not Role.USER or has_said:
+    if question is None or question.role is not Role.USER or (has_said and not is_cut):
         return commit
-    reason = commit.error.code if isinstance(commit.error, PalaverError) else ""
+    reason = commit.error.code if isinstance(commit.error, PalaverError) else "program_stopped"
     more = kept_from(state, closed.turn, question, key=keeping.key, reason=reason)
     shown = (
         replace(event, kept=question.id) if isinstance(event, TurnFailed) else event
         for event in commit.shown
     )
     return replace(commit, facts=(*commit.facts, *more), shown=tuple(shown))
+
+
+def _is_ending(keeping: Keeping) -> bool:
+    return keeping.is_ending is not None and keeping.is_ending()

@@ -131,6 +131,11 @@ class TurnRunner:
         """The turns of this process."""
         return self.sessions.streams
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is begun any more, and what runs is about to be ended."""
+        return self._closed
+
     def check_ready(self, state: ConversationState) -> None:
         """Raise ConfigurationError when the conversation's model cannot be used, and StoreError
         when this manager is closed."""
