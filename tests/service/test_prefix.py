@@ -306,7 +306,7 @@ def merged(messages: Sequence[Message]) -> list[Message]:
 
 @pytest.mark.long
 @given(st.data())
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=1_500, deadline=None)
 def test_the_path_says_what_the_client_says_at_length(data: st.DataObject) -> None:
     """The same, for long."""
     test_the_path_says_what_the_client_says.hypothesis.inner_test(data)  # type: ignore[attr-defined]
