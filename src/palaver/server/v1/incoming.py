@@ -79,8 +79,8 @@ class Gathering:
     """Puts what comes one after another into messages of ours. What is said to the model in between
     joins the prompt: not every provider takes it anywhere else."""
 
-    def __init__(self, *, goes_on: bool = False) -> None:
-        self._goes_on = goes_on
+    def __init__(self, *, goes_on: bool = False, place: str = "messages") -> None:
+        self._goes_on, self._place = goes_on, place
         self._system: list[str] = []
         self._messages: list[Message] = []
         self._open: dict[str, ToolCall] = {}
@@ -144,12 +144,16 @@ class Gathering:
     def said(self) -> Said:
         """What came. Raises InvalidInput where nobody waits for an answer."""
         if not self._messages:
-            raise invalid("messages", "nothing is asked: there is only a system prompt")
+            raise invalid(self._place, "nothing is asked: there is no message")
         if self._open:
             missing = next(iter(self._open))
-            raise invalid("messages", f"the call {missing[:64]!r} has no result")
+            raise invalid(self._place, f"the call {missing[:64]!r} has no result")
         if self._messages[-1].role not in (Role.USER, Role.TOOL):
-            raise invalid("messages", "the last message must be of role user or tool")
+            raise invalid(self._place, "the last message must be a user's, or a call's result")
+        return self.history()
+
+    def history(self) -> Said:
+        """What came, whoever said it last."""
         system = "\n\n".join(text for text in self._system if text) if self._system else None
         return Said(system, tuple(self._messages))
 

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 
 import msgspec
 
-from palaver.domain.errors import NotFound
+from palaver.domain.branches import move
+from palaver.domain.errors import Conflict, ConversationBusy, NotFound
 from palaver.domain.events import (
     AttemptMade,
     ConversationCreated,
@@ -16,7 +17,9 @@ from palaver.domain.events import (
     TurnHeld,
     TurnOpened,
 )
+from palaver.domain.ids import ConversationId, MessageId
 from palaver.domain.messages import Message, Reasoning, Refusal, Role, StopReason, Text
+from palaver.domain.state import ConversationState
 from palaver.domain.stream import (
     MessageCompleted,
     ReasoningDelta,
@@ -52,6 +55,8 @@ _FRAME = (
     "turn.held",
     "turn.closed",
 )
+NEWEST = 500
+"""Facts that are looked at before all others."""
 _SAID = ("message.added", "attempt.made", "turn.held", "turn.closed")
 _UNKNOWN = ErrorInfo("turn_failed", "the turn failed")
 
@@ -81,39 +86,40 @@ async def find(caller: Caller, id: str) -> Found:
 
 
 def _framed(part: Part, status: TurnStatus, facts: Sequence[Recorded]) -> Found | None:
+    """The response among facts. What its client said of it is noted before it begins, behind the
+    end of the part before."""
     preferences, metadata = UserPreferences(), SessionMetadata()
     opened: TurnOpened | None = None
-    about: About | None = None
-    number, first = 0, 0
+    number, first, last = 0, 0, None
     for fact in facts:
         match fact.event:
             case ConversationCreated(preferences=preferences, metadata=metadata):
                 pass
             case PreferencesChanged(preferences=preferences):
                 pass
-            case MetadataChanged(metadata=metadata) if opened is None or number:
+            case MetadataChanged(metadata=metadata):
                 pass
             case TurnOpened(turn=part.turn) as opened:
                 number, first = 1, fact.seq
             case _:
                 pass
-        if opened is None:
-            continue
-        if number == part.number and about is None:
-            about = About(
-                part=part,
-                created_at=int(fact.at),
-                preferences=preferences,
-                tools=opened.tools,
-                output=opened.output,
-                note=Note.read(metadata.custom.get(NOTE, "")),
-                conversation=status.conversation,
-            )
-        if _ends(fact, part):
-            if number == part.number and about is not None:
-                return Found(about, status, first, fact.seq)
+        if opened is not None and _ends(fact, part):
+            if number == part.number:
+                last = fact.seq
+                break
             number, first = number + 1, fact.seq
-    return None if about is None else Found(about, status, first, None)
+    if opened is None or number != part.number or (last is None and not status.open):
+        return None
+    about = About(
+        part=part,
+        created_at=int(status.started_at),
+        preferences=preferences,
+        tools=opened.tools,
+        output=opened.output,
+        note=Note.read(metadata.custom.get(NOTE, "")),
+        conversation=status.conversation,
+    )
+    return Found(about, status, first, last)
 
 
 def _ends(fact: Recorded, part: Part) -> bool:
@@ -191,27 +197,97 @@ def _closed(
 async def streamed(
     session: StreamSession, about: About, *, behind: int = -1
 ) -> AsyncGenerator[bytes, None]:
-    """The events of a response behind number `behind`, as they come, to its end. Raises ResumeGap
-    where the run log of its turn is no longer kept."""
-    events, seen = ResponseEvents(about), 0
-    parts = 1
-    for told in events.begin():
-        if seen > behind:
-            yield told
-        seen += 1
+    """The events of a response behind number `behind`, as they come, to its end. The first chunk is
+    there as soon as the turn is read, and may be empty. Raises ResumeGap where the run log of its
+    turn is no longer kept."""
+    events, part, seen = ResponseEvents(about), 1, 0
     async for batch in session.batches():
-        fresh = list(batch.events)
-        while parts < about.part.number and fresh:
-            parts += is_end_of_part(fresh.pop(0))
-        made = events.fed(_until_end_of_part(fresh))
+        is_first = not seen
+        made = events.begin() if is_first else []
+        for event in batch.events:
+            if part == about.part.number:
+                made += events.fed((event,))
+            part += is_end_of_part(event)
         chunk = b"".join(made[max(0, behind + 1 - seen) :])
         seen += len(made)
-        if chunk:
+        if chunk or is_first:
             yield chunk
         if events.is_over:
             return
 
 
-def _until_end_of_part(events: list[StreamEvent]) -> list[StreamEvent]:
-    end = next((i for i, event in enumerate(events) if is_end_of_part(event)), len(events))
-    return events[: end + 1]
+async def given_to(caller: Caller, state: ConversationState, found: Found) -> Sequence[Message]:
+    """The messages before a response: what its model was to answer."""
+    said = await caller.manager.store.read(
+        caller.principal.scope,
+        state.id,
+        after=found.first,
+        until=found.last,
+        kinds=("message.added",),
+    )
+    for fact in said:
+        match fact.event:
+            case MessageAdded(message=message) if message.role is Role.ASSISTANT:
+                return () if message.parent is None else path_to(state, message.parent)
+            case _:
+                pass
+    return state.messages
+
+
+def path_to(state: ConversationState, at: MessageId) -> Sequence[Message]:
+    """All messages from the first one to this one, on whatever branch. Raises NotFound."""
+    if state.last is not None and state.last.id == at:
+        return state.messages
+    try:
+        return move(state.messages, state.aside, at)[0]
+    except KeyError:
+        raise NotFound(f"no message {at!r} in this conversation") from None
+
+
+async def end_of(caller: Caller, state: ConversationState, part: Part) -> MessageId:
+    """The last message of a response, where one goes on behind it. Raises NotFound, and
+    ConversationBusy while it is in progress.
+
+    Looks at the newest facts first: clients mostly go on behind the newest answer.
+    """
+    for after in (max(0, state.seq - NEWEST), 0):
+        found = await _range(caller, state.id, part, after)
+        if found is not None:
+            break
+    else:
+        raise NotFound(f"no response {part.id!r}")
+    first, last = found
+    said = await caller.manager.store.read(
+        caller.principal.scope, state.id, after=first, until=last, kinds=("message.added",)
+    )
+    for fact in reversed(said):
+        match fact.event:
+            case MessageAdded(message=message, turn=part.turn):
+                return message.id
+            case _:
+                pass
+    raise Conflict(f"response {part.id!r} said nothing", hint="Go on behind the one before it.")
+
+
+async def _range(
+    caller: Caller, conversation: ConversationId, part: Part, after: int
+) -> tuple[int, int] | None:
+    """Between which facts a response lies, if its turn was opened behind fact `after`."""
+    facts = await caller.manager.store.read(
+        caller.principal.scope, conversation, after=after, kinds=_FRAME
+    )
+    number, first = 0, 0
+    for fact in facts:
+        match fact.event:
+            case TurnOpened(turn=part.turn):
+                # The question comes in the same append, before or behind it.
+                number, first = 1, fact.seq - 1
+            case _:
+                pass
+        if number and _ends(fact, part):
+            if number == part.number:
+                return first, fact.seq
+            number, first = number + 1, fact.seq
+    if number:
+        raise ConversationBusy(f"response {part.id!r} is still in progress")
+    return None

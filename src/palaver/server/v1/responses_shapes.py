@@ -140,26 +140,24 @@ class ResponseRequest(msgspec.Struct, frozen=True, kw_only=True):
 # What goes out.
 
 
-class OutputText(msgspec.Struct, frozen=True):
+class OutputText(msgspec.Struct, frozen=True, tag="output_text", tag_field="type"):
     """Text of the model."""
 
     text: str
-    type: str = "output_text"
     annotations: tuple[()] = ()
     logprobs: tuple[()] = ()
 
 
-class OutputMessage(msgspec.Struct, frozen=True):
+class OutputMessage(msgspec.Struct, frozen=True, tag="message", tag_field="type"):
     """A message of the model."""
 
     id: str
     status: str
     content: tuple[OutputText, ...] = ()
-    type: str = "message"
     role: str = "assistant"
 
 
-class OutputCall(msgspec.Struct, frozen=True):
+class OutputCall(msgspec.Struct, frozen=True, tag="function_call", tag_field="type"):
     """A call for the client to run."""
 
     id: str
@@ -167,7 +165,6 @@ class OutputCall(msgspec.Struct, frozen=True):
     name: str
     arguments: str
     status: str = "completed"
-    type: str = "function_call"
 
 
 class SummaryText(msgspec.Struct, frozen=True):
@@ -177,13 +174,12 @@ class SummaryText(msgspec.Struct, frozen=True):
     type: str = "summary_text"
 
 
-class OutputReasoning(msgspec.Struct, frozen=True):
+class OutputReasoning(msgspec.Struct, frozen=True, tag="reasoning", tag_field="type"):
     """Thinking."""
 
     id: str
     status: str
     summary: tuple[SummaryText, ...] = ()
-    type: str = "reasoning"
 
 
 OutputItem: TypeAlias = OutputMessage | OutputCall | OutputReasoning

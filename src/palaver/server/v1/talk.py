@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from palaver.domain.errors import ConversationBusy
 from palaver.domain.ids import TurnId
@@ -22,9 +23,11 @@ from palaver.domain.state import ConversationState
 from palaver.domain.stream import StreamEvent, TurnSuspended
 from palaver.domain.values import ClientTool, OutputSchema, SuspendReason
 from palaver.server.core import Caller
+from palaver.server.v1.errors import invalid
 from palaver.server.v1.incoming import Attach, Said
 from palaver.service.conversation import Conversation
 from palaver.service.manager import ConversationManager
+from palaver.service.offer import checked_tools
 from palaver.streams.cursor import unpack
 from palaver.streams.session import StreamSession
 
@@ -41,6 +44,8 @@ class Wanted(msgspec.Struct, frozen=True):
     tools: tuple[ClientTool, ...] = ()
     output: OutputSchema | None = None
     idempotency_key: str | None = None
+    note: tuple[str, str] | None = None
+    """A word to be noted with the conversation's metadata before the turn: its name and text."""
 
     def preferences(self, system: str | None) -> dict[str, Any]:
         """As a conversation takes them; without a prompt the one that it has stays."""
@@ -53,20 +58,25 @@ class Talk:
     nobody waits for it any more.
 
     The answer is what lies behind event `after`; `part` counts the answers of one turn from 1.
+    `tools` and `output`: what the turn was opened with.
     """
 
     def __init__(
         self,
+        manager: ConversationManager,
         conversation: Conversation,
         session: StreamSession,
         *,
         after: int,
         part: int,
+        tools: tuple[ClientTool, ...],
+        output: OutputSchema | None,
         is_kept: bool,
         closing: AsyncExitStack,
     ) -> None:
-        self.conversation, self.session = conversation, session
+        self.manager, self.conversation, self.session = manager, conversation, session
         self.after, self.part = after, part
+        self.tools, self.output = tools, output
         self.is_kept, self._closing = is_kept, closing
 
     @property
@@ -118,22 +128,38 @@ class Place:
     async def created(self, said: Said, wanted: Wanted) -> Conversation:
         """A new conversation that holds what was said."""
         chosen = wanted.preferences(said.system or "")
-        return await self.manager.create_from(said.messages, **chosen)
+        made = await self.manager.create_from(said.messages, **chosen)
+        await _note(made, wanted)
+        return made
 
-    async def go_on(self, conversation: Conversation, said: Said, wanted: Wanted) -> Talk:
-        """Say something in a conversation that is there: what is new of it."""
+    async def go_on(
+        self,
+        conversation: Conversation,
+        said: Said,
+        wanted: Wanted,
+        *,
+        is_new: bool = False,
+        behind: Sequence[Message] | None = None,
+    ) -> Talk:
+        """Say something in a conversation that is there: what is new of it.
+
+        `is_new`: all of it is. `behind`: it is said there, not at the end.
+        """
         state, new = conversation.state, said.messages
         self._check_free(state)
-        if _is_whole(new) or not state.messages:
+        if behind is not None:
+            return await self.aligned(conversation, _joined(behind, new), said.system, wanted)
+        if not state.messages or (not is_new and _is_whole(new)):
             return await self.aligned(conversation, new, said.system, wanted)
-        results = _results_alone(new)
-        if results and _waits_for(state, results):
-            await conversation.set_preferences(**wanted.preferences(said.system))
+        results = new[0].tool_results
+        if len(new) == 1 and results and _waits_for(state, results):
+            await _prepare(conversation, said.system, wanted)
             return await self.provided(conversation, results)
         if len(new) > 1 or results:
-            return await self.aligned(conversation, (*state.messages, *new), said.system, wanted)
+            history = _joined(state.messages, new)
+            return await self.aligned(conversation, history, said.system, wanted)
         await _abandon(conversation)
-        await conversation.set_preferences(**wanted.preferences(said.system))
+        await _prepare(conversation, said.system, wanted)
         if _is_said_again(state, said.last):
             return await self.answered(conversation, wanted)
         return await self._say(conversation, said.last, wanted)
@@ -151,7 +177,7 @@ class Place:
         opened = conversation.state.turn
         is_ours = opened is not None and opened.held is SuspendReason.CLIENT_TOOL_RESULT
         aligned = await conversation.align(history, on_busy="interrupt" if is_ours else "reject")
-        await conversation.set_preferences(**wanted.preferences(system))
+        await _prepare(conversation, system, wanted)
         if aligned.results:
             return await self.provided(conversation, aligned.results)
         return await self.answered(conversation, wanted)
@@ -161,7 +187,7 @@ class Place:
         session = await conversation.go_on(
             client_tools=wanted.tools, own_tools=False, output=wanted.output
         )
-        return self._talk(conversation, session)
+        return self._talk(conversation, session, wanted.tools, wanted.output)
 
     async def _say(self, conversation: Conversation, message: Message, wanted: Wanted) -> Talk:
         session = await conversation.start(
@@ -172,7 +198,7 @@ class Place:
             idempotency_key=wanted.idempotency_key,
             on_unreachable="fail",
         )
-        return self._talk(conversation, session)
+        return self._talk(conversation, session, wanted.tools, wanted.output)
 
     async def provided(self, conversation: Conversation, results: Sequence[ToolResult]) -> Talk:
         """Give the results that the open turn waits for: it goes on."""
@@ -183,7 +209,10 @@ class Place:
         shown = unpack(rows, 0)
         parts = sum(is_end_of_part(event) for batch in shown for event in batch.events)
         session = await conversation.provide(results)
-        return self._talk(conversation, session, shown[-1].last if shown else 0, 1 + parts)
+        after = shown[-1].last if shown else 0
+        return self._talk(
+            conversation, session, opened.tools, opened.output, after=after, part=1 + parts
+        )
 
     def _check_free(self, state: ConversationState) -> None:
         """Raise ConversationBusy while a turn runs, or waits for a person, before anything is
@@ -195,13 +224,23 @@ class Place:
             raise ConversationBusy("a turn of this conversation is still open")
 
     def _talk(
-        self, conversation: Conversation, session: StreamSession, after: int = 0, part: int = 1
+        self,
+        conversation: Conversation,
+        session: StreamSession,
+        tools: tuple[ClientTool, ...],
+        output: OutputSchema | None,
+        *,
+        after: int = 0,
+        part: int = 1,
     ) -> Talk:
         return Talk(
+            self.manager,
             conversation,
             session,
             after=after,
             part=part,
+            tools=checked_tools(tools),
+            output=output,
             is_kept=self.is_kept,
             closing=self._closing,
         )
@@ -214,14 +253,38 @@ async def _abandon(conversation: Conversation) -> None:
         await conversation.cancel()
 
 
+async def _prepare(conversation: Conversation, system: str | None, wanted: Wanted) -> None:
+    """Have the next answer given as it is wanted. Writes only what is not so already."""
+    await conversation.set_preferences(**wanted.preferences(system))
+    await _note(conversation, wanted)
+
+
+async def _note(conversation: Conversation, wanted: Wanted) -> None:
+    if wanted.note is None:
+        return
+    name, text = wanted.note
+    before = conversation.state.metadata
+    if before.custom.get(name, "") != text:
+        others = {k: v for k, v in before.custom.items() if k != name}
+        custom = {**others, name: text} if text else others
+        await conversation.set_metadata(replace(before, custom=custom))
+
+
 def is_end_of_part(event: StreamEvent) -> bool:
     """Whether the turn waits for its client from here on."""
     return isinstance(event, TurnSuspended) and event.reason is SuspendReason.CLIENT_TOOL_RESULT
 
 
-def _results_alone(messages: Sequence[Message]) -> tuple[ToolResult, ...]:
-    """The results of a request that brings nothing else."""
-    return messages[0].tool_results if len(messages) == 1 else ()
+def _joined(path: Sequence[Message], new: Sequence[Message]) -> Sequence[Message]:
+    """`new` behind a path; results go behind the message that made their calls."""
+    results = new[0].tool_results
+    if not results:
+        return (*path, *new)
+    ids = {result.call_id for result in results}
+    for back, message in enumerate(reversed(path)):
+        if ids <= {call.id for call in message.tool_calls}:
+            return (*path[: len(path) - back], *new)
+    raise invalid("messages", "no such calls wait for results here")
 
 
 def _waits_for(state: ConversationState, results: Sequence[ToolResult]) -> bool:
