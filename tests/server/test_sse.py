@@ -9,7 +9,7 @@ import pytest
 
 from palaver import tool
 from palaver.domain.stream import StreamEvent, TextDelta
-from palaver.server.sse import PIECE_EVENTS, Newest
+from palaver.server.pieces import PIECE_EVENTS, Newest
 from palaver.settings import Settings, StreamSettings
 from palaver.streams.cursor import Batch
 from palaver.testing import Call, Pause, Say, ScriptedModel, ToldClock

@@ -17,9 +17,11 @@ from palaver.server import (
     operations,
     outbox,
     schema,
+    tickets,
     transfer,
     turns,
     usage,
+    ws,
 )
 from palaver.server.agui import route as agui
 from palaver.server.core import Server
@@ -44,6 +46,8 @@ ROUTERS = (
     keys.router,
     operations.audit_router,
     agui.router,
+    tickets.router,
+    ws.router,
 )
 """Below `/api`."""
 

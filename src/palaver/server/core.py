@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from palaver.domain.access import Permission
 from palaver.server.audit import Auditor
 from palaver.server.auth import principal_of
+from palaver.server.credentials import Tickets
 from palaver.server.limits import Spending, admit
 from palaver.server.metrics import Metrics
 from palaver.server.readers import Account, Readers
@@ -52,6 +53,7 @@ class Server:
             limit_each=settings.streams_per_caller,
             every_s=every_s,
         )
+        self.tickets = Tickets(clock=parts.clock, good_s=settings.ticket_s)
         self.sockets = Readers(
             "sockets_per_caller",
             clock=parts.clock,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from msgspec.structs import replace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -133,6 +134,12 @@ class Draining(PalaverError):
     code = "draining"
     retryable = True
     default_hint = "Try again in a moment."
+    retry_after_s = 1.0
+
+    def info(self) -> ErrorInfo:
+        """This error as a value, with the time after which it is worth to try again."""
+        told = super().info()
+        return replace(told, retry_after_s=self.retry_after_s)
 
 
 def problem(

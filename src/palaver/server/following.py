@@ -1,6 +1,6 @@
 """What a reader of a turn is told: its events, or what stands of it where they are gone."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TypeAlias
 
 import msgspec
@@ -47,7 +47,7 @@ class Ended(msgspec.Struct, frozen=True):
 Told: TypeAlias = Batch | Snapshot | Ended
 
 
-async def told(caller: Caller, session: StreamSession, after: After) -> AsyncIterator[Told]:
+async def told(caller: Caller, session: StreamSession, after: After) -> AsyncGenerator[Told, None]:
     """Everything behind `after`, to the terminal event; see `StreamSession.batches`.
 
     Where events behind `after` are gone, a Snapshot stands for them. Raises ResumeGap where even

@@ -61,36 +61,44 @@ class Readers:
     def __len__(self) -> int:
         return len(self._readers)
 
-    def check(self, account: Account) -> None:
-        """Raises QuotaExceeded, ServerBusy or Draining where there is no room for one more."""
+    def check(self, account: Account, *, more: bool = True) -> None:
+        """Raises QuotaExceeded, ServerBusy or Draining where there is no room for one more of this
+        caller's. `more`: it is one more for the server, too."""
         if self._has_ended:
             raise Draining("the server is ending")
         if self._each[account] >= self._limit_each:
             raise QuotaExceeded(self._what, allowed=self._limit_each, retry_after_s=RETRY_S)
-        if len(self._readers) >= self._limit:
+        if more and len(self._readers) >= self._limit:
             raise ServerBusy("no more readers are taken for now")
 
     @contextmanager
     def looked_after(self, reader: Reader, account: Account) -> Iterator[None]:
         """Count and look after a reader until the end of the block. Raises as `check`."""
-        self.check(account)
-        self.place(reader, account)
+        self.move(reader, account)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name=f"readers: {self._what}")
         try:
             yield
         finally:
-            self._each -= Counter({self._readers.pop(reader): 1})
+            self._count_out(self._readers.pop(reader))
             if not self._readers and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
 
-    def place(self, reader: Reader, account: Account) -> None:
-        """Count a reader as this one's from now on."""
+    def move(self, reader: Reader, account: Account) -> None:
+        """Count a reader as this caller's from now on. Raises as `check`."""
+        if self._readers.get(reader) == account:
+            return
+        self.check(account, more=reader not in self._readers)
         if reader in self._readers:
-            self._each -= Counter({self._readers[reader]: 1})
+            self._count_out(self._readers[reader])
         self._readers[reader] = account
         self._each[account] += 1
+
+    def _count_out(self, account: Account) -> None:
+        self._each[account] -= 1
+        if not self._each[account]:
+            del self._each[account]
 
     def end(self) -> None:
         """Let go of everybody and take nobody any more."""

@@ -6,9 +6,8 @@ takes nothing for too long is let go of, and nobody else feels it. Closing a str
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -21,6 +20,7 @@ from palaver.server.auth import principal_of
 from palaver.server.connections import abort
 from palaver.server.core import Caller
 from palaver.server.following import Ended, Snapshot, told
+from palaver.server.pieces import Newest
 from palaver.streams.cursor import After, Batch
 from palaver.streams.session import StreamSession
 
@@ -31,9 +31,6 @@ HEADERS = [
 ]
 RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b": here\n\n"
-PIECE_EVENTS = 256
-"""Written at once, so that no more than some 30 KB of deltas wait in one connection."""
-T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 _heads: dict[type, bytes] = {}
 
@@ -52,26 +49,6 @@ def _head(kind: type) -> bytes:
         tag = kind.__struct_config__.tag  # type: ignore[attr-defined]
         found = _heads[kind] = f"\nevent: {tag}\ndata: ".encode()
     return found
-
-
-class Newest(Generic[T]):
-    """The newest piece of a turn as it is written. Most readers of a turn want the same piece at
-    the same moment: for a hundred of them it is encoded once."""
-
-    def __init__(self, encode: Callable[[int, Sequence[StreamEvent], int], T]) -> None:
-        self._encode = encode
-        self._place: tuple[int, int, int] | None = None
-        self._written: T
-
-    def pieces(self, batch: Batch) -> Iterator[T]:
-        """A batch as it is written, in pieces."""
-        for at in range(0, len(batch.events), PIECE_EVENTS):
-            events = batch.events[at : at + PIECE_EVENTS]
-            place = (batch.epoch, batch.first + at, len(events))
-            if place != self._place:
-                self._written = self._encode(batch.first + at, events, batch.epoch)
-                self._place = place
-            yield self._written
 
 
 _newest: WeakKeyDictionary[StreamSession, Newest[bytes]] = WeakKeyDictionary()

@@ -1,6 +1,7 @@
 """Turns over HTTP: start one, follow it, cancel it, decide its calls."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -144,21 +145,29 @@ async def start_turn(
     """Say something. Answers 202 at once, with the turn's events where `stream` is set or asked for
     by `Accept`, or with the whole answer after `wait`."""
     wanted = await read(request, NewTurn)
+    key = _one_key(idempotency_key, wanted.idempotency_key)
+    if stream := is_streamed(accept, wanted.stream):
+        caller.server.streams.check(caller.account)  # a turn begins only if it can be answered
+    session = await begin(caller, conversation, replace(wanted, idempotency_key=key))
+    shape = shape_of(None if wanted.output is None else wanted.output.checked())
+    return await answered(caller, session, stream=stream, wait=wait, shape=shape)
+
+
+async def begin(caller: Caller, conversation: str, wanted: NewTurn) -> StreamSession:
+    """Say something, whatever transport it came by."""
     message = await said(caller, wanted.text, wanted.content)
     output = None if wanted.output is None else wanted.output.checked()
     check_taking(caller)
     opened = await caller.manager.open(conversation)
-    session = await opened.start(
+    return await opened.start(
         message,
         on_busy=wanted.on_busy,
         on_unreachable=wanted.on_unreachable,
-        idempotency_key=_one_key(idempotency_key, wanted.idempotency_key),
+        idempotency_key=wanted.idempotency_key,
         output=output,
         client_tools=tools_of(wanted.client_tools),
         own_tools=wanted.own_tools,
     )
-    stream = is_streamed(accept, wanted.stream)
-    return await answered(caller, session, stream=stream, wait=wait, shape=shape_of(output))
 
 
 def is_streamed(accept: str | None, field: bool) -> bool:
@@ -227,9 +236,7 @@ class _Streamed(Response):
 
 
 def _events() -> dict[int | str, dict[str, object]]:
-    found = answers(
-        200, None, "Server-sent events, to the turn's end or its hold.", errors=(404, 410)
-    )
+    found = answers(200, None, "Server-sent events, to the turn's end.", errors=(404,))
     found[200]["content"] = {EVENTS: {"schema": {"type": "string"}}}
     return found
 
@@ -263,12 +270,17 @@ async def get_turn(caller: Reader, turn: str) -> Response:
 )
 async def cancel_turn(caller: Writer, turn: str) -> Response:
     """End a turn, running or held; what came is kept. One that has ended stays as it is."""
+    return reply(await cancel(caller, turn))
+
+
+async def cancel(caller: Caller, turn: str) -> TurnStatus:
+    """End a turn, whatever transport that was asked by."""
     found = await caller.manager.turn(turn)
     conversation = await caller.manager.open(found.conversation)
     opened = conversation.state.turn
     if opened is not None and opened.id == found.id:
         await conversation.cancel()
-    return reply(await caller.manager.turn(turn))
+    return await caller.manager.turn(turn)
 
 
 class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -298,20 +310,26 @@ class Decisions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def decide_calls(request: Request, caller: Approver, turn: str) -> Response:
     """Allow or refuse calls that wait. After the last one the turn goes on by itself."""
     wanted = await read(request, Decisions)
+    return reply(await decide(caller, turn, wanted.decisions))
+
+
+async def decide(caller: Caller, turn: str, decisions: Sequence[Decision]) -> TurnStatus:
+    """Allow or refuse calls, whatever transport it came by. Raises InvalidInput where one of them
+    does not wait; then nothing was decided."""
     found = await caller.manager.turn(turn)
     conversation = await caller.manager.open(found.conversation)
     opened = conversation.state.turn
     waiting = opened.waiting if opened is not None and opened.id == found.id else ()
-    for each in wanted.decisions:
+    for each in decisions:
         if each.call not in waiting:
             raise NotPossibleNow(
                 f"no call {each.call[:80]!r} waits for a decision",
                 hint="The turn lists the calls that wait.",
             )
-    for each in wanted.decisions:
+    for each in decisions:
         with about_the_state():
             await conversation.decide(each.call, approve=each.approve, note=each.note)
-    return reply(await caller.manager.turn(turn))
+    return await caller.manager.turn(turn)
 
 
 class GivenResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -339,12 +357,17 @@ async def provide_results(request: Request, caller: Writer, turn: str) -> Respon
     """Give the results of calls of the caller's own tools. After the last one the turn goes on by
     itself. The same results may be given again."""
     wanted = await read(request, Results)
+    return reply(await provide(caller, turn, wanted.results))
+
+
+async def provide(caller: Caller, turn: str, results: Sequence[GivenResult]) -> TurnStatus:
+    """Give results of the caller's own tools, whatever transport they came by."""
     found = await caller.manager.turn(turn)
     conversation = await caller.manager.open(found.conversation)
-    results = [await _result(caller, each) for each in wanted.results]
+    ours = [await _result(caller, each) for each in results]
     with about_the_state():
-        await conversation.provide(results)
-    return reply(await caller.manager.turn(turn))
+        await conversation.provide(ours)
+    return await caller.manager.turn(turn)
 
 
 async def _result(caller: Caller, given: GivenResult) -> ToolResult:
