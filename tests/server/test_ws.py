@@ -149,7 +149,7 @@ async def test_calls_are_decided(serving: Serving, answer: str) -> None:
         begun = await client.ok("start", conversation=conversation, text="pay", stream=True)
         held = await client.until("turn.suspended")
         wrong = await client.ask(answer, turn=begun["turn"], call="call_b")
-        assert wrong["error"]["status"] == 422
+        assert wrong["error"]["status"] == 409
         call = held["data"]["calls"][0]["id"]
         await client.ok(answer, turn=begun["turn"], call=call, note="as you like")
         await client.until("turn.completed")

@@ -314,7 +314,7 @@ async def decide_calls(request: Request, caller: Approver, turn: str) -> Respons
 
 
 async def decide(caller: Caller, turn: str, decisions: Sequence[Decision]) -> TurnStatus:
-    """Allow or refuse calls, whatever transport it came by. Raises InvalidInput where one of them
+    """Allow or refuse calls, whatever transport it came by. Raises NotPossibleNow where one of them
     does not wait; then nothing was decided."""
     found = await caller.manager.turn(turn)
     conversation = await caller.manager.open(found.conversation)
