@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
+from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from palaver.domain.ids import ConversationId, MessageId
@@ -11,9 +12,9 @@ from palaver.domain.messages import Message
 from palaver.server.conversations import LINKS, Conversation, made
 from palaver.server.core import Reader, Writer
 from palaver.server.errors import about_the_state
-from palaver.server.given import AnyId, Content, GivenOutput, GivenTool, Line, Long, said, tools_of
+from palaver.server.given import AnyId, Content, GivenOutput, GivenTool, Line, Said, said, tools_of
 from palaver.server.paging import Cursor, Limit, sliced
-from palaver.server.schema import STORED, answers, body, read, reply
+from palaver.server.schema import STORED, answers, body, either, read, reply
 from palaver.server.turns import Accept, Wait, answered, check_taking, is_streamed, opening
 from palaver.service.branching import Branch
 from palaver.service.output import shape_of
@@ -52,11 +53,12 @@ class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: AnyId
 
 
+@either("text", "content")
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is said instead."""
 
-    text: Long | None = None
-    content: Content | None = None
+    text: Said | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
     output: GivenOutput | None = None
     client_tools: tuple[GivenTool, ...] = ()
     own_tools: bool = True
@@ -173,7 +175,7 @@ async def edit_message(
     """Say something else in place of an earlier question, in a branch beside it. Answers as the
     start of a turn does."""
     wanted = await read(request, Edit)
-    instead = await said(caller, wanted.text, wanted.content)
+    instead = await said(caller, wanted)
     output = None if wanted.output is None else wanted.output.checked()
     check_taking(caller)
     handle = await caller.manager.open(conversation)

@@ -13,9 +13,9 @@ from palaver.domain.state import ConversationState, OpenTurn, Origin
 from palaver.domain.values import SuspendReason, Usage, UserPreferences
 from palaver.recovery.degradation import DegradedConversationState
 from palaver.server.core import Caller, Reader, Writer
-from palaver.server.given import Content, Line, Long, Name, said
+from palaver.server.given import Content, Line, Long, Name, Said, said
 from palaver.server.paging import Cursor, Limit, message_page, summary_page
-from palaver.server.schema import STORED, answers, body, link, read, reply
+from palaver.server.schema import STORED, answers, body, either, link, read, reply
 from palaver.service.actions import ChangeMetadata
 from palaver.service.conversation import Conversation as Handle
 from palaver.store.base import SearchHit
@@ -49,13 +49,14 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {k: v for k, v in msgspec.structs.asdict(self).items() if v is not UNSET}
 
 
+@either("text", "content")
 class GivenMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A message that was said before: `text`, or `content`. Histories with tools come in by
     `import`."""
 
     role: Literal["user", "assistant"]
-    text: Long | None = None
-    content: Content | None = None
+    text: Said | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
 
 
 class NewConversation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -192,8 +193,31 @@ LINKS = {
         "change": "change_conversation",
         "messages": "list_messages",
         "say": "start_turn",
+        "search": "search_conversation",
+        "branches": "list_branches",
+        "fork": "fork_conversation",
+        "undo": "undo",
+        "redo": "redo",
+        "regenerate": "regenerate",
+        "context": "get_context",
+        "plan": "plan_compaction",
+        "preview": "preview_compaction",
+        "compact": "apply_compaction",
+        "undo_compaction": "undo_compaction",
+        "pins": "list_pins",
+        "outbox": "list_prompts",
+        "send": "send_outbox",
+        "export": "export_conversation",
         "delete": "delete_conversation",
     }.items()
+}
+MESSAGE_LINKS = {
+    operation: link(
+        operation,
+        conversation="$request.path.conversation",
+        message="$response.body#/items/0/id",
+    )
+    for operation in ("edit_message", "redact_message", "pin_message", "unpin_message")
 }
 PLACE = "/api/conversations/"
 
@@ -234,7 +258,7 @@ async def create_conversation(request: Request, caller: Writer) -> Response:
 
 
 async def _message(caller: Caller, given: GivenMessage) -> Message:
-    content = await said(caller, given.text, given.content)
+    content = await said(caller, given)
     return Message.user(content) if given.role == "user" else Message.assistant(content)
 
 
@@ -323,7 +347,7 @@ async def delete_conversation(caller: Writer, conversation: str) -> Response:
 
 @router.get(
     "/conversations/{conversation}/messages",
-    responses=answers(200, MessagePage, "A page.", errors=(404,)),
+    responses=answers(200, MessagePage, "A page.", errors=(404,), links=MESSAGE_LINKS),
     response_model=None,
 )
 async def list_messages(

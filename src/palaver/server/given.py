@@ -6,10 +6,10 @@ file nothing is believed that its bytes can tell.
 
 import mimetypes
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from palaver.domain.errors import InvalidInput, NotFound
 from palaver.domain.ids import BlobId
@@ -17,6 +17,7 @@ from palaver.domain.messages import Block, File, Image, Text
 from palaver.domain.pictures import PICTURES, picture_size, picture_type
 from palaver.domain.values import ClientTool, OutputSchema
 from palaver.server.core import Caller
+from palaver.server.schema import either
 
 Line: TypeAlias = Annotated[str, Meta(max_length=500)]
 """A title, a tag, a name."""
@@ -25,6 +26,8 @@ Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 """An idempotency key."""
 AnyId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=300)]
 """Of a message, a call, a blob, wherever it came from."""
+Said: TypeAlias = Annotated[str, Meta(pattern=r"\S", min_length=1, max_length=2_000_000)]
+"""Text that says something."""
 Long: TypeAlias = Annotated[str, Meta(max_length=2_000_000)]
 """Characters; `message_bytes` of the settings may be the nearer bound."""
 MediaType: TypeAlias = Annotated[
@@ -45,26 +48,28 @@ class GivenText(
     text: Long
 
 
+@either("blob", "url")
 class GivenImage(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="image", tag_field="type"
 ):
     """A picture: by the id of an uploaded file, or by an address that the provider reads."""
 
-    blob: AnyId | None = None
-    url: Address | None = None
+    blob: AnyId | UnsetType = UNSET
+    url: Address | UnsetType = UNSET
     name: Line = ""
     media_type: MediaType = ""
     width: Pixels = 0
     height: Pixels = 0
 
 
+@either("blob", "url")
 class GivenFile(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="file", tag_field="type"
 ):
     """A document: by the id of an uploaded file, or by an address that the provider reads."""
 
-    blob: AnyId | None = None
-    url: Address | None = None
+    blob: AnyId | UnsetType = UNSET
+    url: Address | UnsetType = UNSET
     name: Line = ""
     media_type: MediaType = ""
     size: Bytes = 0
@@ -107,36 +112,50 @@ def tools_of(given: Sequence[GivenTool]) -> tuple[ClientTool, ...]:
     return tuple(ClientTool(t.name, t.description, t.parameters_schema) for t in given)
 
 
-async def said(
-    caller: Caller, text: str | None, content: Sequence[GivenBlock] | None
-) -> str | tuple[Block, ...]:
+class Saying(Protocol):
+    """Something that is said: `text` or `content`."""
+
+    @property
+    def text(self) -> str | UnsetType:
+        """Words alone."""
+        ...
+
+    @property
+    def content(self) -> Sequence[GivenBlock] | UnsetType:
+        """Words, pictures and files."""
+        ...
+
+
+async def said(caller: Caller, given: Saying) -> str | tuple[Block, ...]:
     """What is to be said. Raises InvalidInput, and NotFound for a file that is not there."""
-    if (text is None) == (content is None):
+    text, content = given.text, given.content
+    if isinstance(text, UnsetType) == isinstance(content, UnsetType):
         raise InvalidInput("give either `text` or `content`")
-    if text is not None:
+    if not isinstance(text, UnsetType):
         return text
-    assert content is not None
-    return tuple([await _block(caller, given) for given in content])
+    assert not isinstance(content, UnsetType)
+    return tuple([await _block(caller, block) for block in content])
 
 
 async def _block(caller: Caller, given: GivenBlock) -> Block:
     match given:
         case GivenText(text=text):
             return Text(text)
-        case GivenImage() | GivenFile() if (given.blob is None) == (given.url is None):
-            raise InvalidInput("a picture or file has either a `blob` or a `url`")
-        case GivenImage(blob=None):
-            return Image(given.media_type, None, given.url, given.name, given.width, given.height)
-        case GivenFile(blob=None):
-            return File(given.media_type, None, given.url, given.name, given.size)
-        case _:
-            assert given.blob is not None
+        case GivenImage(blob=UnsetType(), url=str(url)):
+            return Image(given.media_type, None, url, given.name, given.width, given.height)
+        case GivenFile(blob=UnsetType(), url=str(url)):
+            return File(given.media_type, None, url, given.name, given.size)
+        case (
+            GivenImage(blob=str(blob), url=UnsetType()) | GivenFile(blob=str(blob), url=UnsetType())
+        ):
             found = await described(
-                caller, BlobId(given.blob), name=given.name, media_type=given.media_type
+                caller, BlobId(blob), name=given.name, media_type=given.media_type
             )
             if isinstance(given, GivenImage) and not isinstance(found, Image):
                 raise InvalidInput("this file is no picture", hint="Attach it as a `file`.")
             return found
+        case _:
+            raise InvalidInput("a picture or file has either a `blob` or a `url`")
 
 
 async def described(caller: Caller, blob: BlobId, *, name: str, media_type: str) -> Image | File:

@@ -2,16 +2,17 @@
 
 import msgspec
 from fastapi import APIRouter, Request
+from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from palaver.domain.ids import ConversationId, MessageId
 from palaver.domain.messages import Message
 from palaver.domain.outbox import QueuedPrompt, find
 from palaver.server.core import Reader, Writer
-from palaver.server.given import Content, Long, said
+from palaver.server.given import Content, Said, said
 from palaver.server.paging import Cursor, Limit, sliced
-from palaver.server.schema import STORED, answers, body, read, reply
-from palaver.server.turns import LINKS, TurnStarted, answered, check_taking
+from palaver.server.schema import STORED, answers, body, either, link, read, reply
+from palaver.server.turns import LINKS, AcceptedTurn, answered, check_taking
 
 router = APIRouter(tags=["outbox"])
 
@@ -39,11 +40,12 @@ class PromptPage(msgspec.Struct, frozen=True):
     cursor: str | None = None
 
 
+@either("text", "content")
 class PromptChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be said instead."""
 
-    text: Long | None = None
-    content: Content | None = None
+    text: Said | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
 
 
 @router.get("/outbox", responses=answers(200, PromptPage, "A page."), response_model=None)
@@ -54,9 +56,19 @@ async def list_outbox(caller: Reader, limit: Limit = 50, cursor: Cursor = None) 
     return reply(PromptPage(*sliced(prompts, limit=limit, cursor=cursor)))
 
 
+PROMPT_LINKS = {
+    operation: link(
+        operation,
+        conversation="$request.path.conversation",
+        prompt="$response.body#/items/0/id",
+    )
+    for operation in ("edit_prompt", "withdraw_prompt")
+}
+
+
 @router.get(
     "/conversations/{conversation}/outbox",
-    responses=answers(200, PromptPage, "A page.", errors=(404,)),
+    responses=answers(200, PromptPage, "A page.", errors=(404,), links=PROMPT_LINKS),
     response_model=None,
 )
 async def list_prompts(
@@ -77,7 +89,7 @@ async def list_prompts(
 async def edit_prompt(request: Request, caller: Writer, conversation: str, prompt: str) -> Response:
     """Let a prompt that waits say something else."""
     wanted = await read(request, PromptChange)
-    instead = await said(caller, wanted.text, wanted.content)
+    instead = await said(caller, wanted)
     handle = await caller.manager.open(conversation)
     await handle.outbox.edit(prompt, instead)
     changed = find(handle.outbox.prompts, MessageId(prompt))
@@ -103,7 +115,7 @@ async def withdraw_prompt(caller: Writer, conversation: str, prompt: str) -> Res
     status_code=202,
     responses=answers(
         202,
-        TurnStarted,
+        AcceptedTurn,
         "The first prompt is being sent.",
         errors=(404, 409, *STORED),
         location="The turn's events.",

@@ -5,7 +5,7 @@ takes it in, `reply` gives it out, and `describe` puts its schema into the docum
 """
 
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -22,6 +22,7 @@ from palaver.server.json_form import check_names
 T = TypeVar("T")
 _REF = "#/components/schemas/{name}"
 _kinds: set[Any] = {Problem}
+_either: dict[str, tuple[str, ...]] = {}
 JSON = "application/json"
 EVENTS = "text/event-stream"
 COMMON = (400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 500, 503)
@@ -69,6 +70,16 @@ def _ref(kind: Any) -> dict[str, Any]:
     _kinds.add(kind)
     (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
     return schema
+
+
+def either(*fields: str) -> Callable[[type[T]], type[T]]:
+    """Say of a type that a value has exactly one of these fields, which are `UNSET` otherwise."""
+
+    def noted(kind: type[T]) -> type[T]:
+        _either[kind.__name__] = fields
+        return kind
+
+    return noted
 
 
 def body(kind: Any, *, example: Any = None, required: bool = True) -> dict[str, Any]:
@@ -131,6 +142,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def events(kind: Any) -> dict[str, Any]:
+    """`content` of an answer that streams values of this type: each event's `data` is one."""
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(kind)}
+    names = {"type": "string", "description": "The `type` of the data."}
+    id = {"type": "string", "description": "For `Last-Event-ID`."}
+    properties = {"id": id, "event": names, "data": data, "retry": {"type": "integer"}}
+    return {EVENTS: {"schema": {"type": "object", "properties": properties}}}
+
+
 def link(operation: str, description: str = "", **parameters: str) -> dict[str, Any]:
     """A link from an answer to another operation: its parameters by where they stand, such as
     `$response.body#/id`."""
@@ -182,6 +202,9 @@ def describe(app: FastAPI) -> None:
             )
             components = made.setdefault("components", {})
             _, schemas = msgspec.json.schema_components(sorted(_kinds, key=repr), ref_template=_REF)
+            for name, fields in _either.items():
+                if name in schemas:
+                    schemas[name]["oneOf"] = [{"required": [field]} for field in fields]
             components.setdefault("schemas", {}).update(schemas)
             components["securitySchemes"] = SECURITY
             made["security"] = [{name: []} for name in SECURITY]

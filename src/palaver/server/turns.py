@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from palaver.domain.errors import InvalidInput
 from palaver.domain.ids import CallId, ConversationId, TurnId
 from palaver.domain.messages import File, Image, Text, ToolResult
+from palaver.domain.stream import StreamEvent
 from palaver.domain.values import TurnOutcome
 from palaver.server.core import Approver, Caller, Reader, Writer
 from palaver.server.errors import Draining, NotPossibleNow, about_the_state
@@ -26,6 +27,7 @@ from palaver.server.given import (
     Key,
     Line,
     Long,
+    Said,
     said,
     tools_of,
 )
@@ -34,6 +36,8 @@ from palaver.server.schema import (
     STORED,
     answers,
     body,
+    either,
+    events,
     link,
     problems,
     read,
@@ -49,6 +53,7 @@ from palaver.streams.cursor import Cursor
 from palaver.streams.session import StreamSession
 
 router = APIRouter(tags=["turns"])
+PLACE = r"^([0-9]{1,9}:)?[0-9]{1,15}$"
 WAIT_S = 60.0
 """A caller that waits for an answer is told where to find it after so long at most."""
 Wait = Annotated[
@@ -72,11 +77,12 @@ IdempotencyKey = Annotated[
 Accept = Annotated[str | None, Header(include_in_schema=False)]
 
 
+@either("text", "content")
 class NewTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a caller says: `text`, or `content` with pictures and files."""
 
-    text: Long | None = None
-    content: Content | None = None
+    text: Said | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
     on_busy: OnBusy = "reject"
     """While another turn is open: 409, wait for it, or cancel it."""
     on_unreachable: OnUnreachable | None = None
@@ -91,7 +97,7 @@ class NewTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Answer with the turn's events, as `Accept: text/event-stream` does."""
 
 
-class TurnStarted(msgspec.Struct, frozen=True):
+class AcceptedTurn(msgspec.Struct, frozen=True):
     """The turn was accepted; it runs whether or not somebody follows it."""
 
     turn: TurnId
@@ -101,8 +107,14 @@ class TurnStarted(msgspec.Struct, frozen=True):
 
 
 LINKS = {
-    "status": link("get_turn", turn="$response.body#/turn"),
-    "cancel": link("cancel_turn", turn="$response.body#/turn"),
+    name: link(operation, turn="$response.body#/turn")
+    for name, operation in {
+        "status": "get_turn",
+        "follow": "follow_turn",
+        "cancel": "cancel_turn",
+        "decide": "decide_calls",
+        "provide": "provide_results",
+    }.items()
 }
 
 
@@ -110,7 +122,7 @@ def opening(*errors: int) -> dict[int | str, dict[str, object]]:
     """`responses` of a route that opens a turn."""
     found = answers(
         202,
-        TurnStarted,
+        AcceptedTurn,
         "The turn runs; follow it where `Location` leads.",
         errors=(404, 409, *STORED, *errors),
         location="The turn's events.",
@@ -123,7 +135,7 @@ def opening(*errors: int) -> dict[int | str, dict[str, object]]:
     )
     found[202]["content"] |= problems(202)[202]["content"]
     whole = answers(200, Reply, "The whole answer (`wait`), or the turn's events (`stream`).")[200]
-    whole["content"][EVENTS] = {"schema": {"type": "string"}}
+    whole["content"] |= events(StreamEvent)
     return {200: whole, **found}
 
 
@@ -145,6 +157,9 @@ async def start_turn(
     """Say something. Answers 202 at once, with the turn's events where `stream` is set or asked for
     by `Accept`, or with the whole answer after `wait`."""
     wanted = await read(request, NewTurn)
+<<<<<<< src/palaver/server/turns.py
+    message = await said(caller, wanted)
+=======
     key = _one_key(idempotency_key, wanted.idempotency_key)
     if stream := is_streamed(accept, wanted.stream):
         caller.server.streams.check(caller.account)  # a turn begins only if it can be answered
@@ -156,6 +171,7 @@ async def start_turn(
 async def begin(caller: Caller, conversation: str, wanted: NewTurn) -> StreamSession:
     """Say something, whatever transport it came by."""
     message = await said(caller, wanted.text, wanted.content)
+>>>>>>> /tmp/land_mine
     output = None if wanted.output is None else wanted.output.checked()
     check_taking(caller)
     opened = await caller.manager.open(conversation)
@@ -202,7 +218,7 @@ async def answered(
         return _Streamed(TurnStream(caller, session, headers=headers))
     if wait is not None and (whole := await _collected(session, wait, shape)) is not None:
         return reply(whole, headers=headers)
-    return reply(TurnStarted(session.turn, session.conversation, place), 202, headers=headers)
+    return reply(AcceptedTurn(session.turn, session.conversation, place), 202, headers=headers)
 
 
 async def _collected(session: StreamSession, wait: float, shape: OutputType | None) -> Reply | None:
@@ -236,8 +252,15 @@ class _Streamed(Response):
 
 
 def _events() -> dict[int | str, dict[str, object]]:
+<<<<<<< src/palaver/server/turns.py
+    found = answers(
+        200, None, "Server-sent events, to the turn's end or its hold.", errors=(404, 410)
+    )
+    found[200]["content"] = events(StreamEvent)
+=======
     found = answers(200, None, "Server-sent events, to the turn's end.", errors=(404,))
     found[200]["content"] = {EVENTS: {"schema": {"type": "string"}}}
+>>>>>>> /tmp/land_mine
     return found
 
 
@@ -247,9 +270,9 @@ async def follow_turn(
     caller: Reader,
     turn: str,
     after: Annotated[
-        str | None, Query(max_length=50, description="A number, or `epoch:number`.")
+        str | None, Query(pattern=PLACE, description="A number, or `epoch:number`.")
     ] = None,
-    last_event_id: Annotated[str | None, Header(max_length=50)] = None,
+    last_event_id: Annotated[str | None, Header(pattern=PLACE)] = None,
 ) -> Response:
     """Follow a turn from behind `after` (or `Last-Event-ID`) to its end."""
     at = Cursor.of(last_event_id or after or 0)
@@ -332,12 +355,13 @@ async def decide(caller: Caller, turn: str, decisions: Sequence[Decision]) -> Tu
     return await caller.manager.turn(turn)
 
 
+@either("text", "content")
 class GivenResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a tool of the caller's gave: `text`, or `content` with pictures and files."""
 
     call: AnyId
-    text: Long | None = None
-    content: Annotated[tuple[GivenBlock, ...], Meta(max_length=100)] | None = None
+    text: Long | UnsetType = UNSET
+    content: Annotated[tuple[GivenBlock, ...], Meta(max_length=100)] | UnsetType = UNSET
     failed: bool = False
 
 
@@ -371,7 +395,7 @@ async def provide(caller: Caller, turn: str, results: Sequence[GivenResult]) -> 
 
 
 async def _result(caller: Caller, given: GivenResult) -> ToolResult:
-    content = await said(caller, given.text, given.content)
+    content = await said(caller, given)
     blocks = (Text(content),) if isinstance(content, str) else content
     shown = tuple(b for b in blocks if isinstance(b, Text | Image | File))
     return ToolResult(CallId(given.call), "", shown, failed=given.failed)

@@ -18,7 +18,14 @@ from palaver.store.access import UsageRow
 router = APIRouter(tags=["catalogue"])
 DAYS = 366
 By = Literal["day", "model", "key"]
-Day = Annotated[date | None, Query(description="A day of UTC, such as 2026-11-22.")]
+Day = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        description="A day of UTC, such as 2026-11-22.",
+        json_schema_extra={"format": "date"},
+    ),
+]
 
 
 class UsageLine(msgspec.Struct, frozen=True):
@@ -58,8 +65,8 @@ async def get_usage(
     """What the tenant has used from `since` to `until`, both included; the last 30 days where
     nothing is said."""
     today = datetime.fromtimestamp(caller.server.parts.clock.now(), UTC).date()
-    last = until or today
-    first = since or max(date.min, last - min(timedelta(days=29), last - date.min))
+    last = _day(until) or today
+    first = _day(since) or max(date.min, last - min(timedelta(days=29), last - date.min))
     if not 0 <= (last - first).days < DAYS:
         raise InvalidInput(f"`since` is not after `until`, and they span {DAYS} days at most")
     rows = await caller.server.access.usage(
@@ -70,6 +77,13 @@ async def get_usage(
     total = whole[0] if whole else UsageLine(None, "", "", 0, Usage(), 0.0, 0)
     items, following = sliced(lines, limit=limit, cursor=cursor)
     return reply(UsagePage(items, total, following))
+
+
+def _day(given: str | None) -> date | None:
+    try:
+        return None if given is None else date.fromisoformat(given)
+    except ValueError:
+        raise InvalidInput(f"there is no day {given}") from None
 
 
 def summed(rows: Sequence[UsageRow], by: Sequence[By]) -> list[UsageLine]:
