@@ -31,7 +31,7 @@ async def test_streams_are_stamped_and_complete(api: str) -> None:
     before = time.monotonic_ns()
     for stream in streams:
         pacer.add(api, stream, 3, 1, head=b"")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for stream in streams:
             await stream.ended.wait()
     most = time.monotonic_ns() - before

@@ -248,7 +248,7 @@ async def test_frames_go_on_by_themselves() -> None:
     terminal = Terminal()
     async with terminal.screen.live():
         terminal.show(*START, TextDelta("first "), TextDelta("second"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while "second" not in terminal.text:  # noqa: ASYNC110 - a screen tells nobody
                 await asyncio.sleep(0.01)
 

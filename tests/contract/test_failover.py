@@ -9,14 +9,14 @@ import palaver
 from palaver import HistoryAdapted, ModelSwitched, tool
 from palaver.domain.errors import CircuitBreakerOpenError, ServerFailure
 from palaver.providers.base import ModelInfo
-from palaver.settings import BreakerSettings, Clocks, RetrySettings, Settings
-from palaver.testing import Call, Fail, Line, Say, ScriptedModel, Think, valid_history
+from palaver.settings import BreakerSettings, RetrySettings, Settings
+from palaver.testing import Call, Fail, Line, Say, ScriptedModel, Think, ToldClock, valid_history
 from palaver.testing.provider_server import Answer, ProviderServer
-from tests.contract.test_wires import WIRES, model_of
+from tests.contract.test_wires import PATIENT, WIRES, model_of
 
 SHORT = Settings(
     retry=RetrySettings(network_attempts=1, network_base_s=0.0),
-    breaker=BreakerSettings(failures=3, open_s=0.05),
+    breaker=BreakerSettings(failures=3, open_s=30.0),
     titles="off",
 )
 
@@ -24,27 +24,29 @@ SHORT = Settings(
 async def test_exactly_one_of_fifty_callers_probes() -> None:
     """When the time of an open breaker is over, one request reaches the provider; the others fail
     at once, and when it has answered, everybody is let through."""
-    gate = asyncio.Event()
+    gate, clock = asyncio.Event(), ToldClock()
     async with ProviderServer() as server, AsyncExitStack() as stack:
-        model = model_of("chat", server, Clocks())
+        model = model_of("chat", server, PATIENT)
         stack.push_async_callback(model.aclose)
         manager = await stack.enter_async_context(
-            palaver.open(":memory:", model=model, settings=SHORT)
+            palaver.open(":memory:", model=model, settings=SHORT, clock=clock)
         )
         talks = [await manager.create() for _ in range(50)]
         server.script([Answer(500)] * 3)
         await asyncio.gather(*(t.say("?") for t in talks[:3]), return_exceptions=True)
-        await asyncio.sleep(0.06)
+        await clock.advance(34)  # the jitter is a tenth
         server.journal.clear()
         server.default = [palaver.testing.Pause(until=gate), "Well."]
         asked = [asyncio.ensure_future(t.say("?")) for t in talks]
         await server.wait_for(1, over=False)
-        done, waiting = await asyncio.wait(asked, return_when=asyncio.ALL_COMPLETED, timeout=1)
+        failing = asyncio.as_completed(asked, timeout=60)
+        for _, first in zip(range(49), failing, strict=False):
+            with pytest.raises(CircuitBreakerOpenError):
+                await first
+        (waiting,) = [each for each in asked if not each.done()]
         assert len(server.journal) == 1
-        assert (len(done), len(waiting)) == (49, 1)
-        assert all(isinstance(t.exception(), CircuitBreakerOpenError) for t in done)
         gate.set()
-        assert (await waiting.pop()).text == "Well."
+        assert (await waiting).text == "Well."
         replies = await asyncio.gather(*(t.say("?") for t in talks))
         assert {reply.text for reply in replies} == {"Well."}
 
@@ -81,14 +83,14 @@ async def test_a_turn_crosses_three_providers() -> None:
     settings = Settings(retry=RetrySettings(network_attempts=1, network_base_s=0.0), titles="off")
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(ProviderServer()) for _ in WIRES]
-        models = [model_of(w, s, Clocks()) for w, s in zip(WIRES[:2], servers, strict=False)]
+        models = [model_of(w, s, PATIENT) for w, s in zip(WIRES[:2], servers, strict=False)]
         models.append(
             palaver.OpenAIManager(
                 model="gpt-5",
                 api_key="k",
                 base_url=servers[2].openai_url,
                 info=ModelInfo("openai:gpt-5", 400_000, 8_192, reasoning=True),
-                clocks=Clocks(),
+                clocks=PATIENT,
                 api="responses",
             )
         )

@@ -42,7 +42,7 @@ def result(call_id: str, text: str = "x", **rest: Any) -> ToolResult:
 
 
 async def ended(session: StreamSession) -> list[Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return [event async for event in session.events()]
 
 

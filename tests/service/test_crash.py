@@ -25,7 +25,7 @@ async def killed(path: Path, stage: str) -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     assert program.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await program.stdout.readline() == b"ready\n"
     program.send_signal(signal.SIGKILL)
     await program.wait()

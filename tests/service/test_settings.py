@@ -139,7 +139,7 @@ async def test_slow_middleware_holds_nobody_up(opened: Opened) -> None:
 
     conversation = await (await opened(ScriptedModel(["ok"]), middleware=[slow])).create()
     waiting = asyncio.create_task(conversation.set_metadata(conversation.state.metadata))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await conversation.say("hi")).text == "ok"
     gate.set()
     await waiting
@@ -172,7 +172,7 @@ async def test_a_shape_outlives_an_approval(opened: Opened) -> None:
 
 async def test_a_shape_outlives_a_restart(opened: Opened, tmp_path: Path) -> None:
     """It is stored with the turn; without the class the reply is a plain object."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         one = await opened(
             ScriptedModel([Call("send", {"to": "bob"})]), path=tmp_path / "c.db", tools=[send]
         )

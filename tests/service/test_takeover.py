@@ -45,7 +45,7 @@ async def two_managers(opened: Opened, path: Path, *models: ScriptedModel) -> li
 
 
 async def read(session: StreamSession) -> list[Numbered]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return [n async for n in session.numbered()]
 
 
@@ -102,7 +102,7 @@ async def test_readers_of_a_held_turn_follow_it_to_another_process(
     theirs = await two.open(mine.id)
     await theirs.decide(theirs.state.turn.waiting[0], approve=True)
     seen = await reading
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         late = [n.event async for n in mine.follow(session.turn)]
     assert [n.number for n in seen] == list(range(1, len(seen) + 1))
     assert [n.event for n in seen] == late
@@ -184,7 +184,7 @@ async def test_a_turn_that_is_cancelled_elsewhere_ends_once(
     seen = await reading
     assert seen[-1].event == TurnCancelled(session.turn)
     assert sum(isinstance(n.event, TERMINAL) for n in seen) == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await one.streams.settled(session.turn)
     assert (await mine.say("and?")).text == "Next."
     assert [m.text[:5] for m in mine.messages] == ["go", "Half.", "and?", "Next."]

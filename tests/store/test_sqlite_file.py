@@ -264,7 +264,7 @@ def test_read_only_folder(*, existing: bool) -> None:
             asyncio.run(filled(path, 1))
         path.parent.chmod(0o555)
         command = [sys.executable, "-c", READ_ONLY, str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         path.parent.chmod(0o755)
     assert done.stdout.startswith("read only:"), done.stderr
 

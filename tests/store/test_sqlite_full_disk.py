@@ -56,7 +56,7 @@ async def run(code: str, path: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -107,7 +107,7 @@ async def test_every_passing_may_fail(point: str) -> None:
 
     async def scenario(faults: Faults) -> None:
         world = World(faults)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await world.live()
             await world.go_on()
 

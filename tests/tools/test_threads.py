@@ -22,14 +22,14 @@ async def test_cancelled_function_is_told_and_waited_for() -> None:
 
     def work() -> None:
         started.set()
-        for _ in range(5_000):
+        for _ in range(60_000):
             if is_cancelled():
                 break
             threading.Event().wait(0.001)
         seen.append(is_cancelled())
 
     running = asyncio.ensure_future(in_thread(work))
-    assert await asyncio.to_thread(started.wait, 5)
+    assert await asyncio.to_thread(started.wait, 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -40,7 +40,7 @@ async def test_cancelled_function_is_told_and_waited_for() -> None:
 async def test_threads_are_bounded_and_waiters_can_leave() -> None:
     """Beyond the limit calls wait, and one that is cancelled while it waits never runs."""
     release, ran = threading.Event(), []
-    busy = [asyncio.ensure_future(in_thread(lambda: release.wait(10))) for _ in range(LIMIT)]
+    busy = [asyncio.ensure_future(in_thread(lambda: release.wait(60))) for _ in range(LIMIT)]
     waiting = asyncio.ensure_future(in_thread(lambda: ran.append(1)))
     await asyncio.sleep(0.02)
     assert not waiting.done()

@@ -77,7 +77,7 @@ class Journal:
         """Forget what came so far."""
         self._records.clear()
 
-    async def wait_for(self, count: int, *, over: bool = True, timeout_s: float = 5.0) -> None:
+    async def wait_for(self, count: int, *, over: bool = True, timeout_s: float = 60.0) -> None:
         """Until `count` requests have come, and are over. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while sum(r.is_over or not over for r in self._records) < count:

@@ -96,7 +96,7 @@ class ProviderServer:
         """Say `turn` whenever the last user message holds `mention`."""
         self._script.when(mention, turn)
 
-    async def wait_for(self, count: int, *, over: bool = True, timeout_s: float = 5.0) -> None:
+    async def wait_for(self, count: int, *, over: bool = True, timeout_s: float = 60.0) -> None:
         """Until `count` requests have come and are over. Raises TimeoutError."""
         await self.journal.wait_for(count, over=over, timeout_s=timeout_s)
 
