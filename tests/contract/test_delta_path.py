@@ -10,21 +10,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any, TypeVarTuple
+from typing import Any, TypeAlias, TypeVarTuple
 
 import pytest
 
 import palaver
 from palaver import TextDelta
-from palaver.settings import Clocks, Settings, StreamSettings
+from palaver.settings import Settings, StreamSettings
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
-from palaver.testing import Say
-from palaver.testing.provider_server import ProviderServer, Reply
-from tests.contract.test_wires import WIRES, model_of
+from palaver.testing import Pause, Say
+from palaver.testing.provider_server import ProviderServer
+from tests.contract.test_wires import PATIENT, WIRES, model_of
 
 Ts = TypeVarTuple("Ts")
-DELTAS = 150
+WORD, DELTAS = "word ", 60
+"""Each is sent when the one before it was heard, so that none come together."""
 FIXED = 20
 """Timers and calls from threads of a turn, however long its answer is: clocks, look-ups, flush."""
 
@@ -53,9 +54,12 @@ class CountingLoop(asyncio.SelectorEventLoop):
         return super().call_soon_threadsafe(callback, *args, context=context)
 
 
+Told: TypeAlias = Callable[[asyncio.Event], object]
+
+
 @contextmanager
-def provider() -> Iterator[ProviderServer]:
-    """A server that says one short delta after the other."""
+def provider() -> Iterator[tuple[ProviderServer, Told]]:
+    """A server in a thread, and what sets an event that its script waits for."""
     server, listens, ended = ProviderServer(), threading.Event(), asyncio.Event()
 
     async def serve() -> None:
@@ -67,8 +71,8 @@ def provider() -> Iterator[ProviderServer]:
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     try:
-        assert listens.wait(10)
-        yield server
+        assert listens.wait(60)
+        yield server, lambda event: loop.call_soon_threadsafe(event.set)
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join()
@@ -80,23 +84,26 @@ def test_no_timer_and_no_thread_for_a_delta(wire: str) -> None:
     """Neither the idle clock nor the flush of the run log nor anything else arms a timer for each
     delta, and no delta passes through another thread."""
 
-    async def heard(loop: CountingLoop, server: ProviderServer) -> tuple[int, int, int]:
-        server.script([Reply([Say("word " * DELTAS)], piece=5, pace_s=0.002)])
-        model = model_of(wire, server, Clocks(idle_s=30.0))
+    async def heard(loop: CountingLoop, server: ProviderServer, told: Told) -> tuple[int, int, int]:
+        gates = [asyncio.Event() for _ in range(DELTAS)]
+        server.script([[step for gate in gates for step in (Say(WORD), Pause(until=gate))]])
+        model = model_of(wire, server, PATIENT)
         stores: dict[str, Any] = {"store": MemoryStore(), "blobs": MemoryBlobStore()}
         settings = Settings(stream=StreamSettings(flush_s=60.0))
         async with palaver.open(model=model, settings=settings, **stores) as manager:
             conversation = await manager.create()
-            deltas, timers, hops = 0, loop.timers, loop.hops
+            deltas, text, timers, hops = 0, "", loop.timers, loop.hops
             async for event in conversation.stream("Hello"):
-                deltas += isinstance(event, TextDelta)
+                if isinstance(event, TextDelta):
+                    deltas, text = deltas + 1, text + event.text
+                    told(gates[len(text) // len(WORD) - 1])
             timers, hops = loop.timers - timers, loop.hops - hops
         await model.aclose()
         return deltas, timers, hops
 
     loop = CountingLoop()
-    with provider() as server, asyncio.Runner(loop_factory=lambda: loop) as runner:
-        deltas, timers, hops = runner.run(heard(loop, server))
-    assert deltas > 2 * FIXED, "the deltas came together: nothing was measured"
+    with provider() as (server, told), asyncio.Runner(loop_factory=lambda: loop) as runner:
+        deltas, timers, hops = runner.run(heard(loop, server, told))
+    assert deltas == DELTAS
     assert timers < FIXED
     assert hops < FIXED
