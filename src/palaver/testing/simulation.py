@@ -31,7 +31,7 @@ from palaver.store.memory import MemoryStore
 from palaver.testing.faults import POINTS, Delay, Fault, Faults, Raise
 from palaver.testing.simulation_loop import LoopClock, Mortal, RealLoop, run_virtual
 from palaver.testing.simulation_people import Talker, decide
-from palaver.testing.simulation_process import Died, Process
+from palaver.testing.simulation_process import Died, Process, tools
 from palaver.testing.simulation_store import Database
 
 CHAOS_S = 30.0
@@ -117,6 +117,7 @@ class World:
         self.database = database
         self.blobs = MemoryBlobStore()
         self.processes: list[Process] = []
+        self.tools = tools(self)
         self.healed = False
         self.figures = Figures()
         self.paid: Counter[str] = Counter()

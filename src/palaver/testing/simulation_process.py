@@ -58,7 +58,7 @@ class Process(Mortal):
     async def _live(self) -> None:
         world = self.world
         self.manager = self._manager()
-        for each in self.faults.tools(_tools(world, self)):
+        for each in self.faults.tools(world.tools):
             self.manager.tools.register_tool(each)
         with suppress(PalaverError):
             await self.manager.recover()
@@ -120,11 +120,13 @@ class Process(Mortal):
             raise Died from None
 
 
-def _tools(world: "World", process: Process) -> list[Tool]:
-    """One of each class, for a process."""
+def tools(world: "World") -> list[Tool]:
+    """One of each class, for every process: to make one takes longer than to run it."""
 
     async def work() -> None:
         await world.clock.sleep(world.chance.uniform(0, 0.5))
+        process = Mortal.current.get()
+        assert process is not None, "tools run in processes"
         await process.alive()
 
     @tool(effect="read")
