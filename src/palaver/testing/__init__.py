@@ -9,6 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from palaver.testing.chaos import ChaosModel as ChaosModel, Weather as Weather
     from palaver.testing.clock import ToldClock as ToldClock
+    from palaver.testing.fault_proxy import (
+        Bandwidth as Bandwidth,
+        Blackhole as Blackhole,
+        Close as Close,
+        FaultProxy as FaultProxy,
+        Latency as Latency,
+        Refuse as Refuse,
+        Reset as Reset,
+        Slicer as Slicer,
+        Stall as Stall,
+    )
     from palaver.testing.faults import (
         POINTS as POINTS,
         Delay as Delay,
@@ -40,6 +51,7 @@ if TYPE_CHECKING:
         ScriptedModel as ScriptedModel,
         ScriptedStream as ScriptedStream,
     )
+    from palaver.testing.simulation import Figures as Figures, simulate as simulate
 
 _WHERE = {
     "ChaosModel": "chaos",
@@ -51,9 +63,13 @@ _WHERE = {
     "ScriptedModel": "scripted",
     "ScriptedStream": "scripted",
     "ProviderServer": "provider_server",
+    "Figures": "simulation",
+    "simulate": "simulation",
 }
 _FAULTS = ["POINTS", "Delay", "Fault", "Faults", "Hang", "Kill", "Raise", "each_passing"]
 _WHERE |= dict.fromkeys(_FAULTS, "faults")
+_NETWORK = ["Bandwidth", "Blackhole", "Close", "Latency", "Refuse", "Reset", "Slicer", "Stall"]
+_WHERE |= dict.fromkeys(["FaultProxy", *_NETWORK], "fault_proxy")
 _STEPS = ["Call", "Cut", "Decline", "Fail", "Pause", "Report", "Say", "Stop", "Think"]
 _WHERE |= dict.fromkeys([*_STEPS, "Line", "Step", "Turn"], "script")
 

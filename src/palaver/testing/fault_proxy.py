@@ -4,9 +4,9 @@
 those that live:
 
     async with FaultProxy(server.port) as proxy:
-        proxy.set("cut", Reset(after=400, times=1))
+        await proxy.set("cut", Reset(after=400, times=1))
         ...
-        proxy.heal()
+        await proxy.heal()
 
 Faults act on what the server answers; `Blackhole` acts on both ways. Several may be on at a time.
 """
