@@ -157,9 +157,6 @@ async def start_turn(
     """Say something. Answers 202 at once, with the turn's events where `stream` is set or asked for
     by `Accept`, or with the whole answer after `wait`."""
     wanted = await read(request, NewTurn)
-<<<<<<< src/palaver/server/turns.py
-    message = await said(caller, wanted)
-=======
     key = _one_key(idempotency_key, wanted.idempotency_key)
     if stream := is_streamed(accept, wanted.stream):
         caller.server.streams.check(caller.account)  # a turn begins only if it can be answered
@@ -170,8 +167,7 @@ async def start_turn(
 
 async def begin(caller: Caller, conversation: str, wanted: NewTurn) -> StreamSession:
     """Say something, whatever transport it came by."""
-    message = await said(caller, wanted.text, wanted.content)
->>>>>>> /tmp/land_mine
+    message = await said(caller, wanted)
     output = None if wanted.output is None else wanted.output.checked()
     check_taking(caller)
     opened = await caller.manager.open(conversation)
@@ -252,15 +248,8 @@ class _Streamed(Response):
 
 
 def _events() -> dict[int | str, dict[str, object]]:
-<<<<<<< src/palaver/server/turns.py
-    found = answers(
-        200, None, "Server-sent events, to the turn's end or its hold.", errors=(404, 410)
-    )
-    found[200]["content"] = events(StreamEvent)
-=======
     found = answers(200, None, "Server-sent events, to the turn's end.", errors=(404,))
-    found[200]["content"] = {EVENTS: {"schema": {"type": "string"}}}
->>>>>>> /tmp/land_mine
+    found[200]["content"] = events(StreamEvent)
     return found
 
 
