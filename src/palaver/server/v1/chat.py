@@ -9,7 +9,7 @@ from palaver.server.core import Caller, Writer
 from palaver.server.schema import body, read, reply
 from palaver.server.v1.chat_answer import ChatStreaming, completion_id, streamed, whole
 from palaver.server.v1.chat_shapes import ChatCompletion, ChatRequest
-from palaver.server.v1.errors import answers, failed
+from palaver.server.v1.errors import TURN, answers, failed
 from palaver.server.v1.incoming import read_messages
 from palaver.server.v1.models import named
 from palaver.server.v1.streaming import (
@@ -31,7 +31,7 @@ EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "What is
     "/chat/completions",
     openapi_extra=body(ChatRequest, example=EXAMPLE),
     responses=answers(
-        ChatCompletion, "The answer, or its chunks as server-sent events.", errors=(404, 409, 502)
+        ChatCompletion, "The answer, or its chunks as server-sent events.", errors=(404, 409, *TURN)
     ),
     response_model=None,
 )

@@ -14,7 +14,14 @@ import msgspec
 from palaver.domain.messages import StopReason, ToolCall
 from palaver.domain.values import ClientTool, Usage
 from palaver.server.v1.errors import invalid
-from palaver.server.v1.options import Effort, Format, Function, Sampling, ToolChoice, choice
+from palaver.server.v1.options import (
+    AnswerFormat,
+    Effort,
+    OfferedFunction,
+    Sampling,
+    ToolChoice,
+    choice,
+)
 
 FINGERPRINT = "palaver"
 DONE = b"data: [DONE]\n\n"
@@ -25,14 +32,14 @@ _encode = msgspec.json.Encoder().encode
 # What comes in.
 
 
-class ImageUrl(msgspec.Struct, frozen=True):
+class ChatImageUrl(msgspec.Struct, frozen=True):
     """Where a picture is: only data URLs are taken."""
 
     url: str
     detail: str | None = None
 
 
-class GivenFile(msgspec.Struct, frozen=True):
+class ChatFile(msgspec.Struct, frozen=True):
     """A document, as a data URL in `file_data`."""
 
     file_data: str | None = None
@@ -40,66 +47,66 @@ class GivenFile(msgspec.Struct, frozen=True):
     file_id: str | None = None
 
 
-class TextPart(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
+class ChatText(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
     """Text."""
 
     text: str
 
 
-class ImagePart(msgspec.Struct, frozen=True, tag="image_url", tag_field="type"):
+class ChatImage(msgspec.Struct, frozen=True, tag="image_url", tag_field="type"):
     """A picture."""
 
-    image_url: ImageUrl
+    image_url: ChatImageUrl
 
 
-class FilePart(msgspec.Struct, frozen=True, tag="file", tag_field="type"):
+class ChatDocument(msgspec.Struct, frozen=True, tag="file", tag_field="type"):
     """A document."""
 
-    file: GivenFile
+    file: ChatFile
 
 
-class RefusalPart(msgspec.Struct, frozen=True, tag="refusal", tag_field="type"):
+class ChatRefusal(msgspec.Struct, frozen=True, tag="refusal", tag_field="type"):
     """What a model refused to do, said back."""
 
     refusal: str
 
 
-Part: TypeAlias = TextPart | ImagePart | FilePart | RefusalPart
+Part: TypeAlias = ChatText | ChatImage | ChatDocument | ChatRefusal
 
 
-class CalledFunction(msgspec.Struct, frozen=True):
+class ChatCalled(msgspec.Struct, frozen=True):
     """Name and arguments (JSON text) of a call."""
 
     name: str
     arguments: str
 
 
-class GivenCall(msgspec.Struct, frozen=True):
+class ChatCall(msgspec.Struct, frozen=True):
     """A call that the model made earlier."""
 
     id: str
-    function: CalledFunction
+    function: ChatCalled
     type: Literal["function"] = "function"
 
 
-class GivenMessage(msgspec.Struct, frozen=True):
+class ChatInput(msgspec.Struct, frozen=True):
     """A message of any role; which fields it has follows from its role."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
-    tool_calls: list[GivenCall] | None = None
+    tool_calls: list[ChatCall] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
 
 
-class GivenTool(msgspec.Struct, frozen=True):
+class ChatTool(msgspec.Struct, frozen=True):
     """A function of the client."""
 
     type: Literal["function"]
-    function: Function
+    function: OfferedFunction
 
 
-class StreamOptions(msgspec.Struct, frozen=True):
+class ChatStreamOptions(msgspec.Struct, frozen=True):
     """`include_usage`: the last chunk but one tells the usage of the whole."""
 
     include_usage: bool | None = None
@@ -109,14 +116,14 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for. Parameters that are not here are ignored; those that cannot be
     honoured and would be missed are refused."""
 
-    messages: list[GivenMessage]
+    messages: list[ChatInput]
     model: str = ""
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    tools: list[GivenTool] | None = None
+    stream_options: ChatStreamOptions | None = None
+    tools: list[ChatTool] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: Format | None = None
+    response_format: AnswerFormat | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None

@@ -15,31 +15,31 @@ from palaver.server.v1.errors import answers
 from palaver.server.v1.responses import Limit, Order
 from palaver.server.v1.responses_about import NOTE
 from palaver.server.v1.responses_input import read_history
-from palaver.server.v1.responses_items import Item, ItemList, items_of, page
-from palaver.server.v1.responses_shapes import Deleted, GivenItem
+from palaver.server.v1.responses_items import ItemList, ResponseItem, items_of, page
+from palaver.server.v1.responses_shapes import DeletedObject, ResponseInput
 from palaver.server.v1.talk import Place
 from palaver.service.conversation import Conversation
 
 router = APIRouter(tags=["openai"])
 
 
-class NewConversation(msgspec.Struct, frozen=True):
+class ConversationRequest(msgspec.Struct, frozen=True):
     """A conversation, with what was said in it already."""
 
-    items: list[GivenItem] | None = None
+    items: list[ResponseInput] | None = None
     metadata: dict[str, str] | None = None
 
 
-class ChangedConversation(msgspec.Struct, frozen=True):
+class ConversationChange(msgspec.Struct, frozen=True):
     """New metadata in place of what is there."""
 
     metadata: dict[str, str] | None
 
 
-class NewItems(msgspec.Struct, frozen=True):
+class ConversationItems(msgspec.Struct, frozen=True):
     """What is added behind the last message."""
 
-    items: list[GivenItem]
+    items: list[ResponseInput]
 
 
 class KnownConversation(msgspec.Struct, frozen=True):
@@ -53,13 +53,13 @@ class KnownConversation(msgspec.Struct, frozen=True):
 
 @router.post(
     "/conversations",
-    openapi_extra=body(NewConversation, example={"metadata": {"topic": "arithmetic"}}),
-    responses=answers(KnownConversation),
+    openapi_extra=body(ConversationRequest, example={"metadata": {"topic": "arithmetic"}}),
+    responses=answers(KnownConversation, errors=(507,)),
     response_model=None,
 )
 async def create_conversation(request: Request, caller: Writer) -> Response:
     """A new conversation, empty or with a history."""
-    asked = await read(request, NewConversation)
+    asked = await read(request, ConversationRequest)
     check_metadata(asked.metadata)
     place = Place(caller, is_kept=True)
     said = await read_history(asked.items or [], place.attach, goes_on=False, place="items")
@@ -82,13 +82,13 @@ async def retrieve_conversation(caller: Reader, conversation: str) -> Response:
 
 @router.post(
     "/conversations/{conversation}",
-    openapi_extra=body(ChangedConversation, example={"metadata": {"topic": "arithmetic"}}),
-    responses=answers(KnownConversation, errors=(404, 409)),
+    openapi_extra=body(ConversationChange, example={"metadata": {"topic": "arithmetic"}}),
+    responses=answers(KnownConversation, errors=(404, 409, 507)),
     response_model=None,
 )
 async def update_conversation(request: Request, caller: Writer, conversation: str) -> Response:
     """Change its metadata."""
-    asked = await read(request, ChangedConversation)
+    asked = await read(request, ConversationChange)
     check_metadata(asked.metadata)
     opened = await caller.manager.open(conversation)
     await _note(opened, asked.metadata or {})
@@ -97,13 +97,13 @@ async def update_conversation(request: Request, caller: Writer, conversation: st
 
 @router.delete(
     "/conversations/{conversation}",
-    responses=answers(Deleted, errors=(404,)),
+    responses=answers(DeletedObject, errors=(404, 507)),
     response_model=None,
 )
 async def delete_conversation(caller: Writer, conversation: str) -> Response:
     """Erase it, with everything that was said in it."""
     await caller.manager.delete(conversation)
-    return reply(Deleted(conversation, "conversation.deleted"))
+    return reply(DeletedObject(conversation, "conversation.deleted"))
 
 
 @router.get(
@@ -126,13 +126,15 @@ async def list_items(
 
 @router.post(
     "/conversations/{conversation}/items",
-    openapi_extra=body(NewItems, example={"items": [{"role": "user", "content": "Hello"}]}),
-    responses=answers(ItemList, errors=(404, 409)),
+    openapi_extra=body(
+        ConversationItems, example={"items": [{"role": "user", "content": "Hello"}]}
+    ),
+    responses=answers(ItemList, errors=(404, 409, 507)),
     response_model=None,
 )
 async def create_items(request: Request, caller: Writer, conversation: str) -> Response:
     """Add messages behind the last one. Nobody answers them now."""
-    asked = await read(request, NewItems)
+    asked = await read(request, ConversationItems)
     opened = await caller.manager.open(conversation)
     place = Place(caller, is_kept=True)
     said = await read_history(asked.items, place.attach, goes_on=True, place="items")
@@ -146,7 +148,7 @@ async def create_items(request: Request, caller: Writer, conversation: str) -> R
 
 @router.get(
     "/conversations/{conversation}/items/{item}",
-    responses=answers(Item, errors=(404,)),
+    responses=answers(ResponseItem, errors=(404,)),
     response_model=None,
 )
 async def retrieve_item(caller: Reader, conversation: str, item: str) -> Response:

@@ -21,6 +21,8 @@ from palaver.server.errors import PROBLEM_JSON, STATUS, Problem
 PREFIX = "/v1/"
 NO_RETRY = "x-should-retry"
 """A header that OpenAI's clients obey."""
+TURN = (502, 504, 507)
+"""What may come of a turn."""
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -45,8 +47,13 @@ _STATUS = {
     "bad_request": 400,
     "content_blocked": 400,
     "model_not_found": 404,
+    "turn_cancelled": 409,
+    "turn_interrupted": 503,
+    "stream_closed": 503,
+    "step_limit": 400,
 }
-"""What a provider refuses because of what the caller said."""
+"""Of what a provider refuses because of what the caller said, and of ends that are no errors
+elsewhere."""
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`")
 
 
@@ -55,7 +62,7 @@ def invalid(param: str, why: str, *, hint: str = "") -> InvalidInput:
     return InvalidInput(f"{why} - at `$.{param}`", hint=hint)
 
 
-class Told(msgspec.Struct, frozen=True):
+class OpenAIErrorDetail(msgspec.Struct, frozen=True):
     """What went wrong, in OpenAI's words. `code` is stable."""
 
     message: str
@@ -64,13 +71,13 @@ class Told(msgspec.Struct, frozen=True):
     code: str | None = None
 
 
-class ErrorBody(msgspec.Struct, frozen=True):
+class OpenAIError(msgspec.Struct, frozen=True):
     """The body of every error below `/v1`, and an error within a stream."""
 
-    error: Told
+    error: OpenAIErrorDetail
 
 
-def told(info: ErrorInfo, status: int) -> Told:
+def told(info: ErrorInfo, status: int) -> OpenAIErrorDetail:
     """An error in OpenAI's words."""
     found = _PLACE.search(info.message)
     message = _PLACE.sub("", info.message)
@@ -80,7 +87,9 @@ def told(info: ErrorInfo, status: int) -> Told:
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     if code == "insufficient_quota":
         kind = code
-    return Told(message[:1].upper() + message[1:], kind, found["place"] if found else None, code)
+    return OpenAIErrorDetail(
+        message[:1].upper() + message[1:], kind, found["place"] if found else None, code
+    )
 
 
 def status_for(code: str, status: int) -> int:
@@ -100,7 +109,7 @@ def failed(info: ErrorInfo, *, may_repeat: bool) -> Response:
     headers = {} if may_repeat else {NO_RETRY: "false"}
     if info.retry_after_s is not None:
         headers["retry-after"] = str(max(0, math.ceil(info.retry_after_s)))
-    return schema.reply(ErrorBody(told(info, status)), status, headers)
+    return schema.reply(OpenAIError(told(info, status)), status, headers)
 
 
 def info_of(error: BaseException) -> ErrorInfo:
@@ -115,8 +124,9 @@ def answers(
 ) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route below `/v1`."""
     found = schema.answers(200, kind, description, errors=errors)
-    del found[422]
-    content = schema.answers(200, ErrorBody)[200]["content"]
+    # With it in place, the framework does not add one of its own for wrong parameters.
+    found["4XX"] = found.pop(422)
+    content = schema.answers(200, OpenAIError)[200]["content"]
     return {s: f if s == 200 else {**f, "content": content} for s, f in found.items()}
 
 
@@ -152,7 +162,7 @@ class _Rewriting:
         problem = msgspec.json.decode(body, type=Problem)
         status = status_for(problem.code, problem.status)
         info = ErrorInfo(problem.code, problem.message, problem.hint)
-        body = msgspec.json.encode(ErrorBody(told(info, status)))
+        body = msgspec.json.encode(OpenAIError(told(info, status)))
         headers = MutableHeaders(raw=list(start["headers"]))
         headers["content-type"], headers["content-length"] = schema.JSON, str(len(body))
         await self._send({**start, "status": status, "headers": headers.raw})

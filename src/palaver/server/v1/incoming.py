@@ -27,12 +27,12 @@ from palaver.domain.messages import (
 )
 from palaver.domain.text import clean
 from palaver.server.v1.chat_shapes import (
-    FilePart,
-    GivenMessage,
-    ImagePart,
+    ChatDocument,
+    ChatImage,
+    ChatInput,
+    ChatRefusal,
+    ChatText,
     Part,
-    RefusalPart,
-    TextPart,
 )
 from palaver.server.v1.errors import invalid
 
@@ -55,7 +55,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 async def read_messages(
-    given: Sequence[GivenMessage], attach: Attach, *, goes_on: bool = False
+    given: Sequence[ChatInput], attach: Attach, *, goes_on: bool = False
 ) -> Said:
     """The messages of a chat completion. `goes_on`: they may begin with results of calls that are
     here. Raises InvalidInput with the place of what is wrong."""
@@ -158,7 +158,7 @@ class Gathering:
         return Said(system, tuple(self._messages))
 
 
-async def _answer(message: GivenMessage, place: str, attach: Attach) -> tuple[Block, ...]:
+async def _answer(message: ChatInput, place: str, attach: Attach) -> tuple[Block, ...]:
     said = await _blocks(message.content, place, attach)
     blocks: list[Block] = [b for b in said if isinstance(b, _ASSISTANT)]
     if message.refusal:
@@ -174,7 +174,7 @@ async def _answer(message: GivenMessage, place: str, attach: Attach) -> tuple[Bl
 def _plain(content: str | list[Part] | None, place: str) -> str:
     if content is None or isinstance(content, str):
         return stored(content or "")
-    texts = [part.text for part in content if isinstance(part, TextPart)]
+    texts = [part.text for part in content if isinstance(part, ChatText)]
     if len(texts) != len(content):
         raise invalid(f"{place}.content", "a system message holds text only")
     return stored("\n\n".join(texts))
@@ -189,13 +189,13 @@ async def _blocks(
     for number, part in enumerate(content):
         where = f"{place}.content[{number}]"
         match part:
-            case TextPart(text=text):
+            case ChatText(text=text):
                 blocks += text_block(text)
-            case RefusalPart(refusal=refusal):
+            case ChatRefusal(refusal=refusal):
                 blocks.append(Refusal(stored(refusal)))
-            case ImagePart(image_url=image):
+            case ChatImage(image_url=image):
                 blocks.append(await picture(image.url, f"{where}.image_url.url", attach))
-            case FilePart(file=file):
+            case ChatDocument(file=file):
                 where = f"{where}.file"
                 blocks.append(await document(file.file_data, file.filename, where, attach))
     return tuple(blocks)

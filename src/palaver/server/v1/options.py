@@ -22,7 +22,7 @@ _STEPS: dict[str, str] = {
 """OpenAI's efforts in the steps that all providers have."""
 
 
-class Function(msgspec.Struct, frozen=True):
+class OfferedFunction(msgspec.Struct, frozen=True):
     """A function of the client. `strict` is accepted; arguments are passed on as they come."""
 
     name: str
@@ -97,12 +97,12 @@ def choice(given: ToolChoice | None, tools: tuple[ClientTool, ...]) -> str:
     return name
 
 
-class Format(msgspec.Struct, frozen=True):
+class AnswerFormat(msgspec.Struct, frozen=True):
     """The shape of the answer: free text, any JSON object, or a schema (here for responses, in
     `json_schema` for chat completions)."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
-    json_schema: "SchemaFormat | None" = None
+    json_schema: "AnswerSchema | None" = None
     name: str = ""
     schema: dict[str, Any] | None = None
     strict: bool | None = None
@@ -114,13 +114,13 @@ class Format(msgspec.Struct, frozen=True):
             return None
         if self.type == "json_object":
             return OutputSchema("object", _ANY_OBJECT)
-        asked = self.json_schema or SchemaFormat(self.name, self.schema)
+        asked = self.json_schema or AnswerSchema(self.name, self.schema)
         if asked.schema is None or asked.schema.get("type") != "object":
             raise invalid(place, "the schema of the answer must be there, and be of type object")
         return OutputSchema(asked.name or "reply", asked.schema)
 
 
-class SchemaFormat(msgspec.Struct, frozen=True):
+class AnswerSchema(msgspec.Struct, frozen=True):
     """A named JSON Schema."""
 
     name: str = "reply"

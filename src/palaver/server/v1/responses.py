@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from palaver.domain.errors import Conflict
 from palaver.domain.ids import MessageId
@@ -16,7 +16,7 @@ from palaver.domain.stream import TurnFailed, TurnInterrupted
 from palaver.server.core import Caller, Reader, Writer
 from palaver.server.schema import body, read, reply
 from palaver.server.v1.chat_answer import INTERRUPTED
-from palaver.server.v1.errors import answers, failed
+from palaver.server.v1.errors import TURN, answers, failed
 from palaver.server.v1.models import named
 from palaver.server.v1.responses_about import NOTE, About, Note, Part
 from palaver.server.v1.responses_events import ResponseEvents
@@ -30,7 +30,7 @@ from palaver.server.v1.responses_log import (
     path_to,
     streamed,
 )
-from palaver.server.v1.responses_shapes import Deleted, Response, ResponseRequest
+from palaver.server.v1.responses_shapes import DeletedObject, ResponseObject, ResponseRequest
 from palaver.server.v1.streaming import (
     CLOSED,
     OpenAIStream,
@@ -53,11 +53,13 @@ Order = Literal["asc", "desc"]
     "/responses",
     openapi_extra=body(ResponseRequest, example=EXAMPLE),
     responses=answers(
-        Response, "The response, or its events as server-sent events.", errors=(404, 409, 502)
+        ResponseObject,
+        "The response, or its events as server-sent events.",
+        errors=(404, 409, *TURN),
     ),
     response_model=None,
 )
-async def create_response(request: Request, caller: Writer) -> HttpResponse:
+async def create_response(request: Request, caller: Writer) -> Response:
     """Have a model respond: at once, in a stream, or in the background."""
     asked = await read(request, ResponseRequest)
     asked.check()
@@ -186,7 +188,7 @@ async def _closing(talk: Talk, chunks: AsyncGenerator[bytes, None]) -> AsyncGene
 
 async def _streaming(
     caller: Caller, chunks: AsyncGenerator[bytes, None], headers: dict[str, str], *, is_kept: bool
-) -> HttpResponse:
+) -> Response:
     """A stream. One that is kept ends without a last word where the server ends: its client comes
     back for the rest."""
     ready = await begun(chunks, caller.server.settings.heartbeat_s)
@@ -194,7 +196,7 @@ async def _streaming(
     return StreamResponse(OpenAIStream(caller, ready, closed=closed, headers=headers))
 
 
-async def _whole(request: Request, talk: Talk, about: About) -> HttpResponse:
+async def _whole(request: Request, talk: Talk, about: About) -> Response:
     try:
         answer = await unless_gone(asyncio.ensure_future(_made(talk, about)), request.receive)
     except TurnEnded as ended:
@@ -202,11 +204,11 @@ async def _whole(request: Request, talk: Talk, about: About) -> HttpResponse:
     finally:
         await talk.aclose()
     if answer is None:
-        return HttpResponse(status_code=499)
+        return Response(status_code=499)
     return reply(answer, headers=talk.headers)
 
 
-async def _made(talk: Talk, about: About) -> Response:
+async def _made(talk: Talk, about: About) -> ResponseObject:
     events = ResponseEvents(about)
     async for batch in talk.session.batches(talk.after):
         for event in batch.events:
@@ -227,7 +229,7 @@ async def _made(talk: Talk, about: About) -> Response:
 
 @router.get(
     "/responses/{response}",
-    responses=answers(Response, errors=(404, 410)),
+    responses=answers(ResponseObject, errors=(404, 410)),
     response_model=None,
 )
 async def retrieve_response(
@@ -235,7 +237,7 @@ async def retrieve_response(
     response: str,
     stream: bool = False,
     starting_after: Annotated[int, Query(ge=-1)] = -1,
-) -> HttpResponse:
+) -> Response:
     """A response as it stands; or, with `stream`, its events behind number `starting_after`, to its
     end. They are kept for the newest turns of a conversation."""
     found = await find(caller, response)
@@ -248,10 +250,10 @@ async def retrieve_response(
 
 @router.post(
     "/responses/{response}/cancel",
-    responses=answers(Response, errors=(404,)),
+    responses=answers(ResponseObject, errors=(404,)),
     response_model=None,
 )
-async def cancel_response(caller: Writer, response: str) -> HttpResponse:
+async def cancel_response(caller: Writer, response: str) -> Response:
     """End a response that is in progress; what came of it is kept. One that has ended stays as it
     is."""
     found = await find(caller, response)
@@ -265,9 +267,11 @@ async def cancel_response(caller: Writer, response: str) -> HttpResponse:
 
 
 @router.delete(
-    "/responses/{response}", responses=answers(Deleted, errors=(404, 409)), response_model=None
+    "/responses/{response}",
+    responses=answers(DeletedObject, errors=(404, 409)),
+    response_model=None,
 )
-async def delete_response(caller: Writer, response: str) -> HttpResponse:
+async def delete_response(caller: Writer, response: str) -> Response:
     """Erase a response that is all there is of its conversation, with the conversation."""
     found = await find(caller, response)
     conversation = found.status.conversation
@@ -280,7 +284,7 @@ async def delete_response(caller: Writer, response: str) -> HttpResponse:
             hint=f"Delete the conversation: DELETE /v1/conversations/{conversation}.",
         )
     await caller.manager.delete(conversation)
-    return reply(Deleted(response, "response"))
+    return reply(DeletedObject(response, "response"))
 
 
 @router.get(
@@ -294,7 +298,7 @@ async def list_input_items(
     limit: Limit = 20,
     after: str | None = None,
     order: Order = "desc",
-) -> HttpResponse:
+) -> Response:
     """All that the model was given for a response: its input, and what was said before."""
     found = await find(caller, response)
     opened = await caller.manager.open(found.status.conversation)

@@ -18,10 +18,10 @@ from palaver.domain.values import ClientTool, OutputSchema, UserPreferences
 from palaver.server.v1.responses_shapes import (
     AnsweredTool,
     ConversationRef,
-    Incomplete,
+    IncompleteReason,
     OutputItem,
-    Response,
     ResponseFailure,
+    ResponseObject,
     ResponseUsage,
 )
 
@@ -98,19 +98,19 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         usage: ResponseUsage | None = None,
         error: ResponseFailure | None = None,
         incomplete: str = "",
-    ) -> Response:
+    ) -> ResponseObject:
         """The response in a state."""
         chosen = self.preferences.generation
         effort = None if chosen.reasoning is None else _EFFORTS[chosen.reasoning]
         held = self.conversation
-        return Response(
+        return ResponseObject(
             id=self.part.id,
             created_at=self.created_at,
             status=status,
             model=self.preferences.model,
             background=self.note.background,
             error=error,
-            incomplete_details=Incomplete(incomplete) if incomplete else None,
+            incomplete_details=IncompleteReason(incomplete) if incomplete else None,
             instructions=self.preferences.system or None,
             max_output_tokens=chosen.max_tokens,
             output=output,

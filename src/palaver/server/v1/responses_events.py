@@ -37,8 +37,8 @@ from palaver.server.v1.responses_shapes import (
     OutputMessage,
     OutputReasoning,
     OutputText,
-    Response,
     ResponseFailure,
+    ResponseObject,
     ResponseUsage,
     SummaryText,
 )
@@ -67,7 +67,7 @@ class ResponseEvents:
         """Of the deltas of the open item."""
         self._pieces: dict[str, list[str]] = {}
         """Arguments of calls, as they came."""
-        self.response: Response = about.response("in_progress")
+        self.response: ResponseObject = about.response("in_progress")
 
     @property
     def is_over(self) -> bool:

@@ -14,11 +14,11 @@ from palaver.server.v1.incoming import (
     stored,
     text_block,
 )
-from palaver.server.v1.responses_shapes import MAX_ITEMS, GivenContent, GivenItem
+from palaver.server.v1.responses_shapes import MAX_ITEMS, ResponseContent, ResponseInput
 
 
 async def read_items(
-    given: str | Sequence[GivenItem],
+    given: str | Sequence[ResponseInput],
     attach: Attach,
     *,
     instructions: str | None = None,
@@ -35,7 +35,7 @@ async def read_items(
 
 
 async def read_history(
-    given: Sequence[GivenItem], attach: Attach, *, goes_on: bool, place: str
+    given: Sequence[ResponseInput], attach: Attach, *, goes_on: bool, place: str
 ) -> Said:
     """The same of items that nobody is to answer."""
     gathering = await _gathered(given, attach, None, goes_on, place)
@@ -43,7 +43,7 @@ async def read_history(
 
 
 async def _gathered(
-    given: str | Sequence[GivenItem],
+    given: str | Sequence[ResponseInput],
     attach: Attach,
     instructions: str | None,
     goes_on: bool,
@@ -62,7 +62,7 @@ async def _gathered(
     return gathering
 
 
-async def _take(gathering: Gathering, item: GivenItem, place: str, attach: Attach) -> None:
+async def _take(gathering: Gathering, item: ResponseInput, place: str, attach: Attach) -> None:
     match item.type:
         case "message":
             await _message(gathering, item, place, attach)
@@ -80,7 +80,7 @@ async def _take(gathering: Gathering, item: GivenItem, place: str, attach: Attac
             pass
 
 
-async def _message(gathering: Gathering, item: GivenItem, place: str, attach: Attach) -> None:
+async def _message(gathering: Gathering, item: ResponseInput, place: str, attach: Attach) -> None:
     blocks = await _blocks(item.content, f"{place}.content", attach)
     match item.role:
         case "system" | "developer":
@@ -94,7 +94,7 @@ async def _message(gathering: Gathering, item: GivenItem, place: str, attach: At
 
 
 async def _blocks(
-    content: str | list[GivenContent] | None, place: str, attach: Attach
+    content: str | list[ResponseContent] | None, place: str, attach: Attach
 ) -> tuple[Block, ...]:
     if content is None or isinstance(content, str):
         return text_block(content or "")

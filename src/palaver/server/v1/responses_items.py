@@ -74,20 +74,20 @@ class CallOutput(msgspec.Struct, frozen=True, tag="function_call_output", tag_fi
     status: str = "completed"
 
 
-Item: TypeAlias = MessageItem | OutputReasoning | OutputCall | CallOutput
+ResponseItem: TypeAlias = MessageItem | OutputReasoning | OutputCall | CallOutput
 
 
 class ItemList(msgspec.Struct, frozen=True):
     """Some items; `last_id` continues."""
 
-    data: tuple[Item, ...]
+    data: tuple[ResponseItem, ...]
     first_id: str
     last_id: str
     has_more: bool
     object: str = "list"
 
 
-def items_of(messages: Iterable[Message]) -> Iterator[Item]:
+def items_of(messages: Iterable[Message]) -> Iterator[ResponseItem]:
     """All items, in the order of the messages."""
     for message in messages:
         yield from _items(message)
@@ -98,7 +98,7 @@ def page(
 ) -> ItemList:
     """Some items of a path, behind item `after`. Raises NotFound where that is none of them."""
     behind = after is None
-    found: list[Item] = []
+    found: list[ResponseItem] = []
     for message in reversed(messages) if newest_first else messages:
         made = list(_items(message))
         for item in reversed(made) if newest_first else made:
@@ -114,7 +114,7 @@ def page(
     return ItemList(tuple(shown), first, last, len(found) > limit)
 
 
-def _items(message: Message) -> Iterator[Item]:
+def _items(message: Message) -> Iterator[ResponseItem]:
     name = message.id.partition("_")[2] or message.id
     match message.role:
         case Role.ASSISTANT:
@@ -126,7 +126,7 @@ def _items(message: Message) -> Iterator[Item]:
             yield MessageItem(message.id, message.role, tuple(_content(message)))
 
 
-def _answer(message: Message, name: str) -> Iterator[Item]:
+def _answer(message: Message, name: str) -> Iterator[ResponseItem]:
     status = "incomplete" if Flag.PARTIAL in message.flags else "completed"
     for number, block in enumerate(message.content):
         if isinstance(block, Reasoning) and block.text:

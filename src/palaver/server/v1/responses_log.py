@@ -42,7 +42,7 @@ from palaver.domain.values import (
 from palaver.server.core import Caller
 from palaver.server.v1.responses_about import NOTE, About, Note, Part
 from palaver.server.v1.responses_events import ResponseEvents
-from palaver.server.v1.responses_shapes import Response
+from palaver.server.v1.responses_shapes import ResponseObject
 from palaver.server.v1.talk import is_end_of_part
 from palaver.service.turn_status import TurnStatus
 from palaver.streams.session import StreamSession
@@ -132,7 +132,7 @@ def _ends(fact: Recorded, part: Part) -> bool:
             return False
 
 
-async def as_it_stands(caller: Caller, found: Found) -> Response:
+async def as_it_stands(caller: Caller, found: Found) -> ResponseObject:
     """The response as it is now. While it is in progress nothing is told of its output."""
     if found.last is None:
         return found.about.response("in_progress")

@@ -11,7 +11,14 @@ import msgspec
 from palaver.domain.values import ClientTool, ErrorInfo, Usage
 from palaver.server.v1.chat_shapes import check_metadata
 from palaver.server.v1.errors import invalid
-from palaver.server.v1.options import Effort, Format, Function, Sampling, ToolChoice, choice
+from palaver.server.v1.options import (
+    AnswerFormat,
+    Effort,
+    OfferedFunction,
+    Sampling,
+    ToolChoice,
+    choice,
+)
 
 MAX_ITEMS = 10_000
 
@@ -19,7 +26,7 @@ MAX_ITEMS = 10_000
 # What comes in.
 
 
-class GivenContent(msgspec.Struct, frozen=True):
+class ResponseContent(msgspec.Struct, frozen=True):
     """A part of a message or of a result; which fields it has follows from its type."""
 
     type: Literal["input_text", "output_text", "text", "refusal", "input_image", "input_file"]
@@ -30,37 +37,37 @@ class GivenContent(msgspec.Struct, frozen=True):
     filename: str | None = None
 
 
-class GivenItem(msgspec.Struct, frozen=True):
+class ResponseInput(msgspec.Struct, frozen=True):
     """An item of the input; one without a type is a message."""
 
     type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: str | list[GivenContent] | None = None
+    content: str | list[ResponseContent] | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
-    output: str | list[GivenContent] | None = None
+    output: str | list[ResponseContent] | None = None
 
 
-class GivenFunction(Function, frozen=True, kw_only=True):
+class ResponseFunction(OfferedFunction, frozen=True, kw_only=True):
     """A function of the client, flat as responses have it."""
 
     type: Literal["function"]
 
 
-class GivenReasoning(msgspec.Struct, frozen=True):
+class ResponseReasoning(msgspec.Struct, frozen=True):
     """How much the model may think."""
 
     effort: Effort | None = None
 
 
-class GivenText(msgspec.Struct, frozen=True):
+class ResponseTextFormat(msgspec.Struct, frozen=True):
     """The shape of the answer."""
 
-    format: Format | None = None
+    format: AnswerFormat | None = None
 
 
-class GivenConversation(msgspec.Struct, frozen=True):
+class ResponseConversation(msgspec.Struct, frozen=True):
     """The conversation that it belongs to."""
 
     id: str
@@ -70,21 +77,21 @@ class ResponseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for. Parameters that are not here are ignored; those that cannot be
     honoured and would be missed are refused."""
 
-    input: str | list[GivenItem] = ""
+    input: str | list[ResponseInput] = ""
     model: str = ""
     instructions: str | None = None
-    tools: list[GivenFunction] | None = None
+    tools: list[ResponseFunction] | None = None
     tool_choice: ToolChoice | None = None
     previous_response_id: str | None = None
-    conversation: str | GivenConversation | None = None
+    conversation: str | ResponseConversation | None = None
     store: bool | None = None
     background: bool | None = None
     stream: bool | None = None
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    reasoning: GivenReasoning | None = None
-    text: GivenText | None = None
+    reasoning: ResponseReasoning | None = None
+    text: ResponseTextFormat | None = None
     metadata: dict[str, str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     prompt: dict[str, Any] | None = None
@@ -98,7 +105,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def conversation_id(self) -> str:
         """The named conversation, or nothing."""
-        if isinstance(self.conversation, GivenConversation):
+        if isinstance(self.conversation, ResponseConversation):
             return self.conversation.id
         return self.conversation or ""
 
@@ -118,9 +125,9 @@ class ResponseRequest(msgspec.Struct, frozen=True, kw_only=True):
         check_metadata(self.metadata)
 
     @property
-    def output(self) -> "Format":
+    def output(self) -> "AnswerFormat":
         """The shape of the answer."""
-        return (self.text and self.text.format) or Format()
+        return (self.text and self.text.format) or AnswerFormat()
 
     def client_tools(self) -> tuple[ClientTool, ...]:
         """The functions of the client."""
@@ -243,7 +250,7 @@ _FAILURES: Mapping[str, str] = {
 }
 
 
-class Incomplete(msgspec.Struct, frozen=True):
+class IncompleteReason(msgspec.Struct, frozen=True):
     """What cut it short."""
 
     reason: str
@@ -265,7 +272,7 @@ class AnsweredTool(msgspec.Struct, frozen=True):
     type: str = "function"
 
 
-class Response(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     """A response, whole or so far."""
 
     id: str
@@ -275,7 +282,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     object: str = "response"
     background: bool = False
     error: ResponseFailure | None = None
-    incomplete_details: Incomplete | None = None
+    incomplete_details: IncompleteReason | None = None
     instructions: str | None = None
     max_output_tokens: int | None = None
     max_tool_calls: int | None = None
@@ -298,7 +305,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class DeletedObject(msgspec.Struct, frozen=True):
     """What was deleted."""
 
     id: str

@@ -17,7 +17,7 @@ from palaver.domain.errors import PalaverError
 from palaver.domain.values import ErrorInfo
 from palaver.server.core import Caller
 from palaver.server.sse import EventStream
-from palaver.server.v1.errors import ErrorBody, status_of_info, told
+from palaver.server.v1.errors import OpenAIError, status_of_info, told
 
 CLOSED = ErrorInfo(
     "stream_closed",
@@ -37,7 +37,7 @@ class TurnEnded(Exception):
 
 def error_chunk(info: ErrorInfo) -> bytes:
     """An error within a stream of chat completions."""
-    body = msgspec.json.encode(ErrorBody(told(info, status_of_info(info))))
+    body = msgspec.json.encode(OpenAIError(told(info, status_of_info(info))))
     return b"data: %b\n\n" % body
 
 
