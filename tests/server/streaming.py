@@ -23,9 +23,10 @@ class Sent(NamedTuple):
 TERMINAL = ("turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted")
 
 
-async def sent(answer: aiohttp.ClientResponse) -> AsyncIterator[Sent]:
-    """The events of a stream as they come, to its end."""
-    async for block in blocks(answer):
+async def sent(answer: aiohttp.ClientResponse, *, limit: int | None = None) -> AsyncIterator[Sent]:
+    """The events of a stream as they come, to its end; or those that are complete within the first
+    `limit` bytes."""
+    async for block in blocks(answer, limit=limit):
         if block.startswith((b":", b"retry:")):
             continue
         fields = dict(line.split(b": ", 1) for line in block.split(b"\n"))
@@ -33,13 +34,27 @@ async def sent(answer: aiohttp.ClientResponse) -> AsyncIterator[Sent]:
         yield Sent(fields.get(b"id", b"").decode(), fields[b"event"].decode(), fields[b"data"])
 
 
-async def blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def blocks(
+    answer: aiohttp.ClientResponse, *, limit: int | None = None
+) -> AsyncIterator[bytes]:
     """The same with signs of life and the rest."""
     left = b""
     async for more in answer.content.iter_any():
-        *whole, left = (left + more).split(b"\n\n")
+        allowed = more if limit is None else more[:limit]
+        *whole, left = (left + allowed).split(b"\n\n")
         for block in whole:
             yield block
+        if limit is not None:
+            limit -= len(allowed)
+            if not limit:
+                return
+
+
+def framed(frame: str) -> Sent | None:
+    """A numbered event of a socket's frame as a stream would send it; None for other frames."""
+    head, found, data = frame.removesuffix("}").partition(',"data":')
+    value = msgspec.json.decode(head + "}") if found else {}
+    return Sent(value["id"], value["type"], data.encode()) if "seq" in value else None
 
 
 class Whole:
