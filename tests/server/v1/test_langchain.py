@@ -12,10 +12,12 @@ messages = pytest.importorskip("langchain_core.messages")
 tools = pytest.importorskip("langchain_core.tools")
 
 
-@tools.tool
-def weather(city: str) -> str:
+def _weather(city: str) -> str:
     """Weather in a city."""
     return f"rain in {city}"
+
+
+weather = tools.tool("weather")(_weather)
 
 
 TURNS: list[Any] = [
