@@ -5,7 +5,7 @@ takes it in, `reply` gives it out, and `describe` puts its schema into the docum
 """
 
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -20,9 +20,13 @@ from palaver.server.errors import PROBLEM_JSON, TITLES, Problem
 from palaver.server.json_form import check_names
 
 T = TypeVar("T")
-_REF = "#/components/schemas/{name}"
-_kinds: set[Any] = {Problem}
-_either: dict[str, tuple[str, ...]] = {}
+_REF = "#/components/schemas/"
+_PLACE = "#/kinds/"
+"""Stands in a route for a type's schema until all types are known, and with them their names."""
+_kinds: list[Any] = []
+_either: dict[tuple[str, str], tuple[str, ...]] = {}
+_AREAS = {"palaver.server.v1.": "OpenAI", "palaver.server.agui.": "AgUi"}
+"""Types of these are named so where another area has one of the same name."""
 JSON = "application/json"
 EVENTS = "text/event-stream"
 COMMON = (400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 500, 503)
@@ -40,6 +44,9 @@ TAGS = [
     {"name": "files", "description": "Pictures and documents for messages."},
     {"name": "transfer", "description": "Conversations in and out, as documents."},
     {"name": "catalogue", "description": "Models, tools, usage."},
+    {"name": "ag-ui", "description": "AG-UI: runs for user interfaces that speak it."},
+    {"name": "openai", "description": "What clients of OpenAI's API speak."},
+    {"name": "keys", "description": "Who may do what, and who did what."},
     {"name": "server", "description": "Health and version."},
 ]
 SECURITY = {
@@ -67,16 +74,16 @@ class BadJson(PalaverError):
 
 
 def _ref(kind: Any) -> dict[str, Any]:
-    _kinds.add(kind)
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
-    return schema
+    if kind not in _kinds:
+        _kinds.append(kind)
+    return {"$ref": f"{_PLACE}{_kinds.index(kind)}"}
 
 
 def either(*fields: str) -> Callable[[type[T]], type[T]]:
     """Say of a type that a value has exactly one of these fields, which are `UNSET` otherwise."""
 
     def noted(kind: type[T]) -> type[T]:
-        _either[kind.__name__] = fields
+        _either[kind.__module__, kind.__name__] = fields
         return kind
 
     return noted
@@ -201,19 +208,70 @@ def describe(app: FastAPI) -> None:
                 tags=TAGS,
             )
             components = made.setdefault("components", {})
-            _, schemas = msgspec.json.schema_components(sorted(_kinds, key=repr), ref_template=_REF)
-            for name, fields in _either.items():
-                if name in schemas:
-                    schemas[name]["oneOf"] = [{"required": [field]} for field in fields]
-            components.setdefault("schemas", {}).update(schemas)
+            components["responses"] = _shared(made)
+            components.setdefault("schemas", {}).update(_put_in(made))
             components["securitySchemes"] = SECURITY
             made["security"] = [{name: []} for name in SECURITY]
             made["servers"] = [{"url": "/"}]
-            components["responses"] = _shared(made)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _put_in(document: dict[str, Any]) -> dict[str, Any]:
+    """Put every type's schema in its places; returns the named ones."""
+    inline, named = msgspec.json.schema_components(_kinds, ref_template=_REF + "{name}")
+    for (module, name), fields in _either.items():
+        found = named.get(f"{module}.{name}") or named.get(name)
+        if found is not None:
+            found["oneOf"] = [{"required": [field]} for field in fields]
+    places = {f"{_PLACE}{i}": schema for i, schema in enumerate(inline)}
+    names = {_REF + old: _REF + new for old, new in _names(named).items()}
+    _replace(document, places)
+    _rename(document, names)
+    _rename(named, names)
+    return {names[_REF + old].removeprefix(_REF): schema for old, schema in named.items()}
+
+
+def _names(named: Iterable[str]) -> dict[str, str]:
+    """The types' names in the document. Two of one name come with their modules, of which the
+    document says only the area."""
+    found: dict[str, str] = {}
+    for old in sorted(named):
+        module, _, name = old.rpartition(".")
+        area = next((a for start, a in _AREAS.items() if module.startswith(start)), "")
+        new = f"{area}{name}"
+        found[old] = old if new in found.values() else new
+    return found
+
+
+def _replace(value: Any, instead: Mapping[str, dict[str, Any]]) -> None:
+    """Put schemas in place of references to them, everywhere below `value`."""
+    for each in _below(value):
+        found = instead.get(each.get("$ref", ""))
+        if found is not None:
+            del each["$ref"]
+            each.update(found)
+
+
+def _rename(value: Any, names: Mapping[str, str]) -> None:
+    """Give references, those of discriminators included, other names."""
+    for each in _below(value):
+        for key, old in each.items():
+            if isinstance(old, str) and old in names:
+                each[key] = names[old]
+
+
+def _below(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a document, the innermost first."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _below(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _below(each)
+        yield value
 
 
 def _shared(document: dict[str, Any]) -> dict[str, Any]:
