@@ -73,6 +73,7 @@ def test_what_is_known_of_an_interrupted_answer(palaver: Palaver, tmp_path: Path
     program.communicate()
     out, told = palaver("list")
     assert "pay order 7" in out
+    assert "(unfinished)" not in out
     assert "an answer was interrupted when its program stopped; `palaver show" in told
     assert palaver("list")[1] == ""
     out, _ = palaver("show", "last")

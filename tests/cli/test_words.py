@@ -2,6 +2,7 @@
 
 import pytest
 
+from palaver.cli.inspection import about
 from palaver.cli.tables import age, table
 from palaver.cli.words import (
     arguments_line,
@@ -12,10 +13,11 @@ from palaver.cli.words import (
     seconds,
     tokens,
 )
-from palaver.domain.ids import CallId, TurnId
+from palaver.domain.ids import CallId, ConversationId, TurnId
 from palaver.domain.messages import Text, ToolResult
 from palaver.domain.stream import TurnFailed
-from palaver.domain.values import ErrorInfo
+from palaver.domain.values import ErrorInfo, SessionMetadata
+from palaver.store.base import ConversationSummary
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,10 @@ def test_tables_align_by_columns() -> None:
 def test_ages() -> None:
     """One unit is enough."""
     assert [age(s) for s in (5, 70, 7_300, 200_000)] == ["now", "1 min ago", "2 h ago", "2 d ago"]
+
+
+def test_a_listing_tells_what_is_unfinished() -> None:
+    """A conversation whose turn runs elsewhere, or waits for a person, is marked."""
+    metadata = SessionMetadata("Tea", ("kitchen",))
+    line = ConversationSummary(ConversationId("c"), metadata, 1, 0.0, 0.0, is_open=True)
+    assert about(line) == "Tea (unfinished) #kitchen"

@@ -91,10 +91,10 @@ def list_conversations(db: str | None, *, limit: int, archived: bool, as_json: b
 
 
 def about(item: "ConversationSummary") -> str:
-    """Title or last question, with the tags behind it."""
-    return " ".join(
-        [item.metadata.title or item.preview, *(f"#{tag}" for tag in item.metadata.tags)]
-    )
+    """Title or last question, whether a turn is open, and the tags."""
+    unfinished = ["(unfinished)"] if item.is_open else []
+    tags = (f"#{tag}" for tag in item.metadata.tags)
+    return " ".join([item.metadata.title or item.preview, *unfinished, *tags])
 
 
 # show

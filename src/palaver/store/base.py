@@ -67,6 +67,8 @@ class ConversationSummary(msgspec.Struct, frozen=True):
     updated_at: float
     preview: str = ""
     """The beginning of the newest user message, at most 200 characters on one line."""
+    is_open: bool = False
+    """Whether a turn is open: it runs, is held, or its process died and nobody has decided yet."""
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -152,6 +152,7 @@ class Log:
             self.created_ms / 1000,
             self.updated_ms / 1000,
             self.preview,
+            any(turn.open for turn in reversed(self.turns)),
         )
 
     def score(self, position: int, phrases: tuple[Phrase, ...]) -> int:

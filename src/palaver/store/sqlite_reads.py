@@ -126,6 +126,11 @@ def list_conversations(
         " ORDER BY updated_at DESC, key DESC LIMIT ?",
         (scope.tenant, archived, *before, size + 1),
     ).fetchall()
+    # Open turns are few, whatever else there is.
+    opened = connection.execute(
+        "SELECT conversation FROM turns INDEXED BY turns_open WHERE open = 1"
+    )
+    unfinished = {key for (key,) in opened}
     items = tuple(
         ConversationSummary(
             id_,
@@ -134,8 +139,9 @@ def list_conversations(
             created / 1000,
             updated / 1000,
             preview,
+            key in unfinished,
         )
-        for id_, metadata, messages, created, updated, preview, _ in rows[:size]
+        for id_, metadata, messages, created, updated, preview, key in rows[:size]
     )
     more = len(rows) > size
     return Page(items, encode_cursor(rows[size - 1][4], rows[size - 1][6]) if more else None)

@@ -10,10 +10,11 @@ from palaver.domain.events import (
     MessageAdded,
     MetadataChanged,
     ToolResolved,
+    TurnClosed,
 )
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.messages import Message, Text, ToolCall, ToolResult
-from palaver.domain.values import SessionMetadata
+from palaver.domain.values import SessionMetadata, TurnOutcome
 from palaver.testing.store_contract.base import (
     CHAT,
     ME,
@@ -45,6 +46,18 @@ class ListingContract(Contract):
             assert (newest.messages, newest.preview) == (2, "first of conv_a")
             assert newest.metadata.title == "CONV_A"
             assert (newest.created_at, newest.updated_at) == (clock.now() - 2, clock.now())
+
+    async def test_an_open_turn_is_marked(self) -> None:
+        """A listing says where a turn is open, until it is closed."""
+        async with self.open_store(clock=HandClock()) as store:
+            for name in (CHAT, "conv_b"):
+                await begin(store, name)
+            await accept(store, "hi", turn="turn_1", expected=1)
+            marks = {i.id: i.is_open for i in (await store.list_conversations(ME)).items}
+            assert marks == {CHAT: True, "conv_b": False}
+            closed = TurnClosed(TurnId("turn_1"), TurnOutcome.COMPLETED)
+            await store.append(ME, CHAT, [closed], expected=3)
+            assert not any(i.is_open for i in (await store.list_conversations(ME)).items)
 
     async def test_cursors_walk_through_all(self) -> None:
         """Pages of any size show each conversation once, also where times are equal."""
