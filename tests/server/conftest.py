@@ -18,6 +18,7 @@ from palaver.service.access import new_key
 from palaver.settings import ServerSettings, Settings
 from palaver.streams.session import StreamSession
 from palaver.testing import ScriptedModel
+from tests.server.npm import installed
 
 
 class Served:
@@ -100,3 +101,9 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
             return Served(opened, address, http)
 
         yield serve
+
+
+@pytest.fixture
+async def clients() -> Path:
+    """The folder in which clients from npm are."""
+    return await installed()
