@@ -75,7 +75,10 @@ def test_everything_that_async_has() -> None:
         talk.set_metadata(SessionMetadata("Letters"))
         (call,) = talk.say("write").waiting
         turn = talk.decide(call.id, approve=True)
-        assert isinstance(list(talk.follow(turn))[-1].event, TurnCompleted)
+        numbered = list(talk.follow(turn))
+        assert isinstance(numbered[-1].event, TurnCompleted)
+        assert list(manager.follow(turn, after=numbered[-2].cursor)) == numbered[-1:]
+        assert manager.turn(turn).conversation == talk.id
         list(talk.follow(talk.regenerate()))
         list(talk.follow(talk.edit(talk.messages[0].id, "else")))
         assert [b.is_active for b in talk.branches()] == [True, False, False]
