@@ -9,14 +9,17 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from palaver.domain.access import Permission
+from palaver.domain.state import ConversationState
 from palaver.server.audit import Auditor
 from palaver.server.auth import principal_of
 from palaver.server.credentials import Tickets
+from palaver.server.errors import Draining
 from palaver.server.limits import Spending, admit
 from palaver.server.metrics import Metrics
 from palaver.server.readers import Account, Readers
 from palaver.server.tenants import Tenants
 from palaver.service.access import Authenticator, Principal, Quotas
+from palaver.service.actions import StateAction
 from palaver.service.manager import ConversationManager
 from palaver.settings import ServerSettings
 from palaver.store.access import AccessStore
@@ -44,7 +47,7 @@ class Server:
         self.metrics = Metrics()
         self.audit = Auditor(access, clock=parts.clock)
         self.spending = Spending(quotas, price=parts.price, audit=self.audit, metrics=self.metrics)
-        tenants.on_open = self.spending.watch
+        tenants.on_open = self._watch
         settings, every_s = self.settings, min(self.settings.heartbeat_s, self.settings.send_s) / 2
         self.streams = Readers(
             "streams_per_caller",
@@ -61,6 +64,18 @@ class Server:
             limit_each=settings.sockets_per_caller,
             every_s=every_s,
         )
+
+    def _watch(self, manager: ConversationManager, tenant: str) -> None:
+        manager.use(self._refuse_when_draining)
+        self.spending.watch(manager, tenant)
+
+    async def _refuse_when_draining(
+        self, action: StateAction, state: ConversationState
+    ) -> StateAction:
+        """Whatever way a new turn came by: a server that ends begins none."""
+        if self.is_draining and getattr(action, "turn", None) is not None:
+            raise Draining("the server is ending")
+        return action
 
     async def asks_for_keys(self) -> bool:
         """Whether callers need a key or a token: as soon as there is one."""
