@@ -25,7 +25,7 @@ from palaver.server import (
 )
 from palaver.server.agui import route as agui
 from palaver.server.core import Server
-from palaver.server.gate import Gate
+from palaver.server.gate import DOCS, Gate
 from palaver.server.v1 import app as v1
 
 ABOUT = """Conversations with language models: they are kept, compacted, streamed and recovered.
@@ -64,7 +64,8 @@ def create_app(server: Server) -> ASGIApp:
         title="Palaver",
         version=__version__,
         description=ABOUT,
-        docs_url="/api/docs",
+        docs_url=DOCS,
+        swagger_ui_oauth2_redirect_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
         generate_unique_id_function=operation_of,

@@ -23,15 +23,23 @@ from palaver.server.watch import Watch
 Pairs = list[tuple[bytes, bytes]]
 
 UPLOADS = "/api/files"
-DOCS = ("/api/docs", "/api/docs/oauth2-redirect")
-"""Pages of their own, with scripts; everything else that leaves here is data."""
+DOCS = "/api/docs"
+"""A page of its own, with scripts; everything else that leaves here is data."""
 SECURITY: Pairs = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
 ]
-NO_SCRIPTS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_POLICY = b"content-security-policy"
+NO_SCRIPTS = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+_DOCS_POLICY = (
+    b"default-src 'none'; script-src https://cdn.jsdelivr.net 'unsafe-inline'; "
+    b"style-src https://cdn.jsdelivr.net 'unsafe-inline'; img-src data: https:; "
+    b"connect-src 'self'; frame-ancestors 'none'"
+)
+DOCS_SCRIPTS = (_POLICY, _DOCS_POLICY)
+"""FastAPI's page takes its scripts from there. They talk to nobody else."""
 NO_STORE = (b"cache-control", b"no-store")
 EXPOSED = (
     "x-request-id, retry-after, location, content-disposition, ratelimit-limit, "
@@ -126,8 +134,7 @@ class Gate:
 
     def _sending(self, scope: Scope, headers: Headers, send: Send) -> "_Send":
         extra: Pairs = [(b"x-request-id", scope["palaver.request_id"].encode()), *SECURITY]
-        if scope["path"] not in DOCS:
-            extra.append(NO_SCRIPTS)
+        extra.append(DOCS_SCRIPTS if scope["path"] == DOCS else NO_SCRIPTS)
         origin = headers.get("origin")
         if origin is not None and self._origins.is_listed(origin):
             extra += [

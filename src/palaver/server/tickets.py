@@ -14,6 +14,7 @@ from starlette.responses import Response
 from palaver.server.auth import principal_of, token_in
 from palaver.server.core import server_of
 from palaver.server.credentials import Credential
+from palaver.server.limits import admit
 from palaver.server.schema import answers, reply
 
 router = APIRouter(tags=["turns"])
@@ -39,6 +40,7 @@ async def make_ticket(request: Request) -> Response:
     """A ticket for a browser's socket, good once. Whoever has it may do what the caller may."""
     server = server_of(request)
     principal = await principal_of(server, request)
+    await admit(server, principal, request.scope, spends=False)
     token = token_in(request.headers) if await server.asks_for_keys() else ""
     account = (principal.tenant, principal.account)
     ticket = server.tickets.give(Credential(account, token))

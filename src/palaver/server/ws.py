@@ -113,6 +113,7 @@ class Socket:
             await self._principal()
             readers.move(self, self._credential.account)
         except NotAuthenticated as error:
+            await self._server.audit.refused(self._socket.scope, str(UNAUTHENTICATED))
             raise Closing(UNAUTHENTICATED, error.message) from error
         except QuotaExceeded as error:
             raise Closing(TOO_MANY, error.message) from error
