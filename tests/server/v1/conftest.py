@@ -9,8 +9,6 @@ import pytest
 from palaver.server.core import Server
 from tests.server.conftest import Served, Serving
 
-openai = pytest.importorskip("openai")
-
 
 class Connected:
     """A server and the SDK's client of it."""
@@ -40,6 +38,7 @@ class Connecting(Protocol):
 @pytest.fixture
 async def connected(serving: Serving) -> AsyncIterator[Connecting]:
     """`await connected(model)` gives a server with the SDK's client of it."""
+    openai = pytest.importorskip("openai")
     async with AsyncExitStack() as stack:
 
         async def connect(model: Any = None, *, key: str = "none", **options: Any) -> Connected:

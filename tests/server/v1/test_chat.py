@@ -1,14 +1,19 @@
 """Chat completions, through the `openai` SDK as it is."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from palaver.domain.access import KeyLimits
 from palaver.domain.errors import RateLimited
 from palaver.domain.messages import StopReason
 from palaver.domain.values import Usage
-from palaver.testing import Report, Say, ScriptedModel, Stop, Think
-from tests.server.v1.conftest import Connecting, openai
+from palaver.settings import AccessSettings, Settings
+from palaver.testing import Call, Pause, Report, Say, ScriptedModel, Stop, Think
+from tests.server.v1.conftest import Connecting
+
+openai = pytest.importorskip("openai")
 
 SMELL = {"type": "smell"}
 TEXT = "Grüße, 世界! 👩‍⚕️ and some more text"
@@ -129,3 +134,78 @@ async def test_a_broken_answer_is_no_whole_one(connected: Connecting) -> None:
     with pytest.raises(openai.APIError, match="Gone"):
         await read()
     assert "".join(said) == "half a"
+
+
+async def test_all_that_is_sent_is_of_the_sdks_types(connected: Connecting) -> None:
+    """Each answer and each chunk is what the SDK says it is, strictly."""
+    types = pytest.importorskip("openai.types.chat")
+    turn: list[Any] = [Think("hm"), Say("Let me look."), Call("weather", {"city": "Oslo"}, piece=4)]
+    to = await connected(ScriptedModel([turn, turn, "Text.", "Text."]))
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    for more in ({"tools": tools}, {}):
+        asked: dict[str, Any] = {"model": "", "messages": ask(), **more}
+        async with to.served.http.post("/v1/chat/completions", json=asked) as got:
+            types.ChatCompletion.model_validate_json(await got.read(), strict=True)
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+        async with to.served.http.post("/v1/chat/completions", json=asked) as got:
+            assert got.headers["content-type"].startswith("text/event-stream")
+            events = (await got.text()).removesuffix("\n\n").split("\n\n")
+        assert events.pop() == "data: [DONE]"
+        for event in events:
+            data = event.removeprefix("data: ")
+            types.ChatCompletionChunk.model_validate_json(data, strict=True)
+    async with to.served.http.get("/v1/models") as got:
+        page = await got.json()
+    models = pytest.importorskip("openai.types").Model
+    assert [models.model_validate(each, strict=True).id for each in page["data"]]
+
+
+async def test_limits_are_told(connected: Connecting) -> None:
+    """What is left of them in headers that clients know; what is over, as 429 with the time to come
+    back. What nobody keeps is counted as all else is."""
+    usage = Usage(input=100, output=20)
+    limits = KeyLimits(requests_per_minute=3, tokens_per_minute=1_000)
+    settings = Settings(access=AccessSettings(limits=limits))
+    to = await connected(ScriptedModel([["hi", Report(usage)]]), settings=settings)
+    raw = await to.client.chat.completions.with_raw_response.create(model="", messages=ask())
+    assert raw.headers["x-ratelimit-limit-requests"] == "3"
+    assert raw.headers["x-ratelimit-remaining-requests"] == "2"
+    listed = await to.client.models.with_raw_response.list()
+    assert listed.headers["x-ratelimit-remaining-tokens"] == "880"
+    await to.client.models.list()
+    with pytest.raises(openai.RateLimitError) as caught:
+        await to.client.models.list()
+    assert caught.value.code == "rate_limit_exceeded"
+    assert int(caught.value.response.headers["retry-after"]) > 0
+    assert len(to.server.tenants.open_managers()) == 1
+
+
+async def test_a_server_that_ends(connected: Connecting) -> None:
+    """A stream that it has to close ends with an error, so that nobody takes it for a whole one."""
+    hang = asyncio.Event()
+    to = await connected(ScriptedModel([[Say("Begun"), Pause(until=hang)]]))
+    stream = await to.client.chat.completions.create(model="", messages=ask(), stream=True)
+    chunks = aiter(stream)
+    await anext(chunks)
+    draining = asyncio.ensure_future(to.server.drain())
+
+    async def read() -> None:
+        async for _ in chunks:
+            pass
+
+    with pytest.raises(openai.APIError, match="closed the stream"):
+        await read()
+    await draining
+
+
+async def test_no_room_for_a_stream(connected: Connecting) -> None:
+    """A stream that the server does not take is 429, and its turn does not run on."""
+    hang = asyncio.Event()
+    model = ScriptedModel([[Say("Begun"), Pause(until=hang)]] * 2)
+    to = await connected(model, streams_per_caller=1)
+    first = await to.client.chat.completions.create(model="", messages=ask(), stream=True)
+    with pytest.raises(openai.RateLimitError):
+        await to.client.chat.completions.create(model="", messages=ask(), stream=True)
+    assert model.streams[1].is_closed
+    assert len(to.server.tenants.open_managers()) == 2
+    await first.close()

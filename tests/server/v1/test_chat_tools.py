@@ -9,7 +9,9 @@ import pytest
 from palaver import tool
 from palaver.domain.messages import Role
 from palaver.testing import Call, Pause, Say, ScriptedModel, Think
-from tests.server.v1.conftest import Connected, Connecting, openai
+from tests.server.v1.conftest import Connected, Connecting
+
+openai = pytest.importorskip("openai")
 
 WEATHER: dict[str, Any] = {
     "type": "function",

@@ -5,13 +5,14 @@ from typing import Any
 
 import pydantic
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent
 
 from palaver.domain.errors import RateLimited
 from palaver.domain.messages import StopReason
 from palaver.domain.values import Usage
 from palaver.testing import Call, Pause, Report, Say, ScriptedModel, Stop, Think
-from tests.server.v1.conftest import Connected, Connecting, openai
+from tests.server.v1.conftest import Connected, Connecting
+
+openai = pytest.importorskip("openai")
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -24,7 +25,8 @@ TURNS: list[Any] = [
     [Think("hm"), Say("Let me look."), Call("weather", {"city": "Oslo"})],
     "Rain in Oslo.",
 ]
-_event: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponseStreamEvent)
+types = pytest.importorskip("openai.types.responses")
+_event: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(types.ResponseStreamEvent)
 
 
 def checked(event: Any) -> Any:
@@ -66,7 +68,7 @@ async def test_a_response(connected: Connecting) -> None:
         reasoning={"effort": "low"},
         metadata={"a": "b"},
     )
-    Response.model_validate(made.to_dict(), strict=True)
+    types.Response.model_validate(made.to_dict(), strict=True)
     assert (made.output_text, made.status, made.model) == ("391.", "completed", "scripted:model")
     assert (made.instructions, made.temperature, made.metadata) == ("Be short.", 0.5, {"a": "b"})
     assert (made.usage.input_tokens, made.usage.output_tokens_details.reasoning_tokens) == (5, 1)

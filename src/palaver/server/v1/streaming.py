@@ -7,7 +7,7 @@ as the client has not been waiting for so long that a proxy might give up.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import TypeVar
+from typing import Self, TypeVar, cast
 
 import msgspec
 from starlette.responses import Response
@@ -48,12 +48,12 @@ class OpenAIStream(EventStream):
     def __init__(
         self,
         caller: Caller,
-        chunks: AsyncGenerator[bytes, None],
+        chunks: "Begun",
         *,
         closed: bytes,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(caller, chunks, headers=headers)
+        super().__init__(caller, cast("AsyncGenerator[bytes, None]", chunks), headers=headers)
         self._closed = closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,41 +83,76 @@ class StreamResponse(Response):
         await self._stream(scope, receive, send)
 
 
-async def begun(chunks: AsyncGenerator[bytes, None], seconds: float) -> AsyncGenerator[bytes, None]:
+async def begun(chunks: AsyncGenerator[bytes, None], seconds: float) -> "Begun":
     """`chunks`, of which the first is there already unless it takes longer than `seconds`.
 
     Raises TurnEnded where the first thing that comes is the end; then `chunks` is closed.
     """
-    first = asyncio.ensure_future(anext(chunks, b""))
+    made = Begun(chunks)
     try:
-        await asyncio.wait((first,), timeout=seconds)
-        if first.done():
-            first.result()
+        await made.wait(seconds)
     except BaseException:
-        await _let_go(first, chunks)
+        await made.aclose()
         raise
-    return _going_on(first, chunks)
+    return made
 
 
-async def _going_on(
-    first: "asyncio.Future[bytes]", chunks: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
+class Begun:
+    """Chunks of which the first is on its way. What fails later is told within the stream.
+
+    No generator: one that is closed before its first step does not run its `finally`.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None]) -> None:
+        self._chunks = chunks
+        self._first: asyncio.Future[bytes] | None = asyncio.ensure_future(_next(chunks))
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the first chunk is there, or after `seconds`. Raises what it raises."""
+        if self._first is not None:
+            await asyncio.wait((self._first,), timeout=seconds)
+            if self._first.done():
+                self._first.result()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            if self._first is None:
+                return await _next(self._chunks)
+            chunk = await self._first
+            self._first = None
+            return chunk
+        except TurnEnded as ended:
+            return await self._ended(ended.info)
+        except PalaverError as error:
+            return await self._ended(error.info())
+        except _Over:
+            raise StopAsyncIteration from None
+
+    async def _ended(self, info: ErrorInfo) -> bytes:
+        await self.aclose()
+        return error_chunk(info)
+
+    async def aclose(self) -> None:
+        """Let go of them."""
+        if self._first is not None:
+            self._first.cancel()
+            await asyncio.gather(self._first, return_exceptions=True)
+            self._first = None
+        await self._chunks.aclose()
+
+
+class _Over(Exception):
+    """The end, as a future can hold it."""
+
+
+async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes:
     try:
-        yield await first
-        async for chunk in chunks:
-            yield chunk
-    except TurnEnded as ended:
-        yield error_chunk(ended.info)
-    except PalaverError as error:
-        yield error_chunk(error.info())
-    finally:
-        await _let_go(first, chunks)
-
-
-async def _let_go(first: "asyncio.Future[bytes]", chunks: AsyncGenerator[bytes, None]) -> None:
-    first.cancel()
-    await asyncio.wait((first,))
-    await chunks.aclose()
+        return await anext(chunks)
+    except StopAsyncIteration:
+        raise _Over from None
 
 
 async def unless_gone(work: "asyncio.Future[T]", receive: Receive) -> T | None:
