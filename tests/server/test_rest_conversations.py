@@ -169,3 +169,16 @@ async def test_no_such_page(serving: Serving, query: str) -> None:
     response = await served.http.get(f"/api/conversations?{query}")
     assert response.status == 422
     assert (await response.json())["code"] == "invalid_input"
+
+
+async def test_another_method(serving: Serving) -> None:
+    """405 names every method that the path has."""
+    served = await serving()
+    id = await served.conversation()
+    for path, allowed in {
+        f"/api/conversations/{id}": "DELETE, GET, PATCH",
+        f"/api/conversations/{id}/pins/x": "DELETE, PUT",
+        "/api/conversations": "GET, POST",
+    }.items():
+        response = await served.http.request("PROPFIND", path)
+        assert (response.status, response.headers["allow"]) == (405, allowed)

@@ -16,7 +16,7 @@ from palaver.domain.errors import NotFound
 from palaver.domain.ids import CompactionId, ConversationId, MessageId
 from palaver.domain.messages import Message
 from palaver.domain.values import Usage
-from palaver.server.core import Caller, Reader, Server, Writer
+from palaver.server.core import Caller, Reader, Server, Spender, Writer
 from palaver.server.errors import about_the_state
 from palaver.server.given import AnyId, Name
 from palaver.server.paging import Cursor, Limit, sliced
@@ -226,7 +226,7 @@ async def plan_compaction(caller: Reader, conversation: str) -> Response:
     ),
     response_model=None,
 )
-async def preview_compaction(request: Request, caller: Writer, conversation: str) -> Response:
+async def preview_compaction(request: Request, caller: Spender, conversation: str) -> Response:
     """What a compaction would do, worked out: what goes, what stays, what is at risk. A summary
     that a model writes for it is paid for. 409 where nothing would become smaller."""
     wanted = await read(request, Wanted, default=Wanted())
@@ -245,7 +245,7 @@ async def preview_compaction(request: Request, caller: Writer, conversation: str
     responses=answers(200, CompactionOutcome, "What it did.", errors=(404, 409, 502, 504, *STORED)),
     response_model=None,
 )
-async def apply_compaction(request: Request, caller: Writer, conversation: str) -> Response:
+async def apply_compaction(request: Request, caller: Spender, conversation: str) -> Response:
     """Make the window smaller. No message is lost. 409 where nothing would become smaller, or where
     a preview is out of date."""
     wanted = await read(request, Applied, default=Applied())

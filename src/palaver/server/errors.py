@@ -212,7 +212,7 @@ def install(app: FastAPI) -> None:
         made = answer(info, error.status_code, request_id=request_id_of(request))
         made.headers.update(error.headers or {})
         if error.status_code == 405:
-            made.headers["allow"] = ", ".join(sorted(_allowed(request)))
+            made.headers["allow"] = ", ".join(_allowed(request))
         return made
 
     async def unexpected(request: Request, error: Exception) -> Response:
@@ -226,13 +226,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
-def _allowed(request: Request) -> set[str]:
+def _allowed(request: Request) -> list[str]:
     """The methods of all routes of this path; the framework names those of the first one."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return found
+    scope, routes = request.scope, request.app.routes
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(r.matches({**scope, "method": method})[0] is Match.FULL for r in routes)
+    ]
 
 
 def request_id_of(request: Request) -> str:
