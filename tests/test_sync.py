@@ -115,7 +115,7 @@ def test_methods_are_the_async_ones() -> None:
     hooks = {"start", "states", "collect"}
     assert _public(palaver.Conversation) - _public(sync.Conversation) <= hooks
     hooks = {"aclose", "use", "subscribe", "store", "streams", "recover", "purge", "collect_blobs"}
-    hooks |= {"keep_sending", "session"}
+    hooks |= {"keep_sending", "session", "tenant"}
     assert _public(palaver.ConversationManager) - _public(sync.ConversationManager) <= hooks
 
 

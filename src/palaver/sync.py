@@ -393,10 +393,15 @@ class ConversationManager:
         return self._loop.run(self._wrapped.backup(target, overwrite=overwrite))
 
     def create(
-        self, *, title: str = "", tags: Sequence[str] = (), **preferences: Any
+        self,
+        *,
+        id: str | None = None,
+        title: str = "",
+        tags: Sequence[str] = (),
+        **preferences: Any,
     ) -> Conversation:
         """A new conversation."""
-        made = self._loop.run(self._wrapped.create(title=title, tags=tags, **preferences))
+        made = self._loop.run(self._wrapped.create(id=id, title=title, tags=tags, **preferences))
         return Conversation(self._loop, made)
 
     def create_from(

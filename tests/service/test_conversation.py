@@ -18,6 +18,7 @@ from palaver import (
 from palaver.domain.errors import (
     ActionBlocked,
     ConfigurationError,
+    Conflict,
     ContextWindowExceeded,
     IdempotencyMismatch,
 )
@@ -323,3 +324,13 @@ async def test_leaving_the_stream_does_not_stop_the_turn(opened: Opened) -> None
     await conversation._sessions.settled(conversation.state.turn.id)
     assert conversation.messages[-1].text == "a long answer"
     assert conversation.messages[-1].stop is StopReason.END_TURN
+
+
+async def test_an_id_of_ones_own() -> None:
+    """A conversation may be made under a chosen id, once; what cannot be an id is refused."""
+    async with palaver.open(":memory:", model="offline") as manager:
+        assert (await manager.create(id="conv_of_mine")).id == "conv_of_mine"
+        with pytest.raises(Conflict):
+            await manager.create(id="conv_of_mine")
+        with pytest.raises(InvalidInput):
+            await manager.create(id="no id")

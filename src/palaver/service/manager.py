@@ -163,13 +163,19 @@ class ConversationManager:
         self._subscribers.append(subscriber)
 
     async def create(
-        self, *, title: str = "", tags: Sequence[str] = (), **preferences: Any
+        self,
+        *,
+        id: str | None = None,
+        title: str = "",
+        tags: Sequence[str] = (),
+        **preferences: Any,
     ) -> Conversation:
         """A new conversation. `preferences` by name: model, system, language, approvals,
-        temperature, max_tokens … Raises InvalidInput, ConfigurationError, StoreError."""
+        temperature, max_tokens … `id`: for who wants to choose it. Raises InvalidInput, Conflict
+        where there is one of this id, ConfigurationError, StoreError."""
         chosen = changed_preferences(self._defaults, preferences)
         self._runner.check_model(chosen.model)
-        conversation = ConversationId(new_id("conv"))
+        conversation = ConversationId(new_id("conv") if id is None else id)
         created = ConversationCreated(chosen, clean_metadata(SessionMetadata(title, tuple(tags))))
         await self._store.create(self._scope, conversation, (created,))
         return self._handle(await self._states(conversation))
