@@ -67,6 +67,7 @@ class Watched(str):
     """Counts the characters that are taken out of it."""
 
     __slots__ = ("read",)
+    read: int
 
     def __getitem__(self, key: Any) -> str:
         taken = super().__getitem__(key)
