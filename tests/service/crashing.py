@@ -5,6 +5,7 @@ import sys
 
 import palaver
 from palaver import ExecutionContext, tool
+from palaver.domain.ids import TurnId
 from palaver.testing import Call, Cut, Line, Pause, Say, ScriptedModel, Think, ToldClock
 
 
@@ -25,6 +26,12 @@ async def book(context: ExecutionContext) -> str:
     return "booked"
 
 
+async def written(manager: palaver.ConversationManager, turn: TurnId, events: int) -> None:
+    """Wait until so many events of a turn are on disk."""
+    while not await manager.store.read_run(palaver.Scope(), turn, after=events - 1):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
 async def main(path: str, stage: str) -> None:
     """Get to the stage, say so, and wait for the end."""
     never = asyncio.Event()
@@ -43,8 +50,9 @@ async def main(path: str, stage: str) -> None:
     ) as manager:
         conversation = await manager.create()
         session = await conversation.start("go on")
-        said = ""
+        said, events = "", 0
         async for event in session.events():
+            events += 1
             said += event.text if isinstance(event, palaver.TextDelta) else ""
             is_half = said == "Half of an answer"
             ready = {
@@ -55,7 +63,7 @@ async def main(path: str, stage: str) -> None:
                 "waiting": isinstance(event, palaver.RetryScheduled),
             }
             if ready.get(stage):
-                await asyncio.sleep(0.2)  # the deltas are on disk within 50 ms
+                await written(manager, session.turn, events)
                 print("ready", flush=True)
 
 

@@ -6,6 +6,7 @@ import sys
 import palaver
 from palaver import AttemptStarted, Settings, TurnLimits
 from palaver.testing import Pause, ScriptedModel
+from tests.service.crashing import written
 
 
 async def main(path: str) -> None:
@@ -16,7 +17,7 @@ async def main(path: str) -> None:
         (found,) = manager.recovered
         async for numbered in manager.follow(found.turn):
             if numbered.epoch and isinstance(numbered.event, AttemptStarted):
-                await asyncio.sleep(0.2)  # on disk within 50 ms
+                await written(manager, found.turn, numbered.number)
                 print("ready", flush=True)
 
 
