@@ -326,7 +326,7 @@ def _writer(request: ModelRequest) -> Any:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(6000):
         if condition():
             return
         await asyncio.sleep(0.01)

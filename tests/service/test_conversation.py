@@ -30,7 +30,7 @@ from palaver.service.actions import SendMessage, StateAction
 from palaver.service.output import OutputInvalid
 from palaver.service.state import StateChange
 from palaver.testing import Call, Pause, Say, ScriptedModel, valid_history
-from tests.service.conftest import Opened
+from tests.service.conftest import Opened, first_text
 
 
 @tool(effect="effect")
@@ -47,7 +47,7 @@ async def held_open(opened: Opened, then: list[str]) -> tuple[Conversation, asyn
     gate = asyncio.Event()
     manager = await opened(ScriptedModel([[Say("one"), Pause(until=gate)], *then]))
     conversation = await manager.create()
-    await conversation.start("first")
+    await first_text(await conversation.start("first"))
     return conversation, gate
 
 
@@ -76,7 +76,6 @@ async def test_queued_messages_are_answered_in_order(opened: Opened) -> None:
 async def test_an_interrupting_message_cancels_the_turn(opened: Opened) -> None:
     """With `interrupt` the running answer is kept as partial and the new one begins."""
     conversation, _ = await held_open(opened, ["two"])
-    await asyncio.sleep(0.01)
     reply = await conversation.say("second", on_busy="interrupt")
     assert reply.text == "two"
     assert conversation.messages[1].flags == (Flag.PARTIAL,)

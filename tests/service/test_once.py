@@ -30,7 +30,7 @@ from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
 from palaver.streams.cursor import unpack
 from palaver.testing import Call, Pause, Say, ScriptedModel, valid_history
-from tests.service.conftest import Opened
+from tests.service.conftest import Opened, first_text, first_text_on_disk
 from tests.service.test_crash import killed
 
 
@@ -148,9 +148,9 @@ async def test_a_queued_message_does_not_begin_while_the_manager_closes() -> Non
     model = ScriptedModel([[Say("a"), Pause(until=gate)]])
     async with palaver.open(model=model, store=store, blobs=MemoryBlobStore()) as manager:
         conversation = await manager.create()
-        await conversation.start("one")
+        session = await conversation.start("one")
         queued = asyncio.create_task(conversation.say("two", on_busy="queue"))
-        await asyncio.sleep(0.01)
+        await first_text(session)
     with pytest.raises(StoreError):
         await queued
     assert [m.text for m in conversation.messages] == ["one", "a"]
@@ -188,7 +188,7 @@ async def test_a_full_disk_costs_no_text(then: str) -> None:
     async with palaver.open(model=model, store=store, blobs=MemoryBlobStore()) as manager:
         conversation = await manager.create()
         session = await conversation.start("hi")
-        await asyncio.sleep(0.01)
+        await first_text(session)
         store.full = True
         gate.set()
         seen = [event async for event in session.events()]
@@ -278,8 +278,7 @@ async def test_interrupting_another_process_keeps_what_it_said(
     two = await opened(ScriptedModel(["Other."]), path=tmp_path / "c.db")
     mine = await one.create()
     session = await mine.start("go")
-    while not await two.store.read_run(palaver.Scope(), session.turn):  # noqa: ASYNC110 - a file
-        await asyncio.sleep(0.01)
+    await first_text_on_disk(session, two.store)
     theirs = await two.open(mine.id)
     assert (await theirs.say("stop", on_busy="interrupt")).text == "Other."
     assert [m.text for m in theirs.messages] == ["go", "Half", "stop", "Other."]

@@ -215,6 +215,8 @@ async def test_only_some_run_on_at_a_time(opened: Opened, tmp_path: Path) -> Non
     manager = await opened(model, path=path, settings=RESUME)
     found = [await manager.open(item.id) for item in (await manager.list()).items]
     assert all(each.state.turn is not None for each in found)
+    while model.now < 2:  # noqa: ASYNC110 - threads read the file
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.02)
     assert model.most == 2
     await found[0].cancel()
@@ -295,7 +297,7 @@ async def test_a_program_that_ends_may_wait(tmp_path: Path) -> None:
     async with palaver.open(tmp_path / "chat.db", model=model) as manager:
         conversation = await manager.create()
         await conversation.start("go")
-        closing = asyncio.create_task(manager.aclose(drain_s=5))
+        closing = asyncio.create_task(manager.aclose(drain_s=60))
         await asyncio.sleep(0.01)
         go.set()
         await closing
@@ -307,10 +309,11 @@ async def test_what_waited_for_its_place_is_left_to_the_next(tmp_path: Path) -> 
     path = tmp_path / "chat.db"
     await left("leaving", path, 3)
     one = Settings(turn=TurnLimits(on_restart="resume", resume_parallel=1))
-    stuck = ScriptedModel()
+    stuck = Crowded()
     stuck.when("question", [Pause(until=asyncio.Event())])
     async with palaver.open(path, model=stuck, settings=one):
-        await asyncio.sleep(0.02)
+        while not stuck.now:  # noqa: ASYNC110 - threads read the file
+            await asyncio.sleep(0.01)
     model = ScriptedModel()
     model.when("question", "Here.")
     async with palaver.open(path, model=model, settings=one) as manager:

@@ -13,7 +13,6 @@ from palaver import (
     NotFound,
     Scope,
     Settings,
-    TextDelta,
     TurnCancelled,
     TurnCompleted,
     Usage,
@@ -29,7 +28,7 @@ from palaver.settings import StreamSettings
 from palaver.streams.session import Numbered, StreamSession
 from palaver.system import SystemClock
 from palaver.testing import Call, Pause, Say, ScriptedModel, valid_history
-from tests.service.conftest import Opened
+from tests.service.conftest import Opened, first_text_on_disk
 from tests.service.test_crash import killed
 
 
@@ -47,12 +46,6 @@ async def two_managers(opened: Opened, path: Path, *models: ScriptedModel) -> li
 async def read(session: StreamSession) -> list[Numbered]:
     async with asyncio.timeout(60):
         return [n async for n in session.numbered()]
-
-
-async def first_text(session: StreamSession) -> None:
-    async for event in session.events():
-        if isinstance(event, TextDelta):
-            return
 
 
 # Held turns
@@ -176,9 +169,7 @@ async def test_a_turn_that_is_cancelled_elsewhere_ends_once(
     session = await mine.start("go")
     reading = asyncio.create_task(read(session))
     heard = one.streams.bus.subscribe()
-    await first_text(session)
-    while not await two.store.read_run(Scope(), session.turn):  # noqa: ASYNC110 - a file
-        await asyncio.sleep(0.01)
+    await first_text_on_disk(session, two.store)
     theirs = await two.open(mine.id)
     await theirs.cancel()
     seen = await reading
