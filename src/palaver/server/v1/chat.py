@@ -11,7 +11,7 @@ from palaver.server.v1.chat_answer import ChatStreaming, completion_id, streamed
 from palaver.server.v1.chat_shapes import ChatCompletion, ChatRequest
 from palaver.server.v1.errors import TURN, answers, failed
 from palaver.server.v1.incoming import read_messages
-from palaver.server.v1.models import named
+from palaver.server.v1.models import chosen
 from palaver.server.v1.streaming import (
     CLOSED,
     OpenAIStream,
@@ -72,7 +72,7 @@ def _wanted(caller: Caller, asked: ChatRequest, key: str | None) -> Wanted:
         None if asked.response_format is None else asked.response_format.output("response_format")
     )
     return Wanted(
-        named(caller.server.parts, asked.model),
+        chosen(caller.server.parts, asked.model),
         asked.sampling(tools).preferences(),
         tools,
         output,

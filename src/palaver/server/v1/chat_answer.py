@@ -63,7 +63,13 @@ class ChatStreaming:
     def fed(self, events: Sequence[StreamEvent]) -> bytes:
         """The chunks that tell of these events. Raises TurnEnded where the turn ends before it said
         anything."""
-        return b"".join(piece for event in events for piece in self._piece(event))
+        out: list[bytes] = []
+        for event in events:
+            if type(event) is TextDelta and self._chunks is not None:  # nearly all of them
+                out.append(self._chunks.text(event.text))
+            else:
+                out.extend(self._piece(event))
+        return b"".join(out)
 
     def _piece(self, event: StreamEvent) -> Iterator[bytes]:
         match event:

@@ -18,6 +18,7 @@ router = APIRouter(tags=["openai"])
 DEFAULTS = ("", "default", "palaver")
 """Names for the model that the server was started with."""
 OFFLINE = "offline"
+MAX_NAME = 128
 _OPEN = ("anthropic", "openai")
 """Providers whose models may be named though the server was not told of them. LangChain's may not:
 their names say which packages are imported."""
@@ -52,9 +53,16 @@ def named(parts: Parts, name: str) -> str:
     known = listed(parts)
     if name in DEFAULTS:
         return known[0]
+    if len(name) > MAX_NAME:
+        raise ModelNotFound("there is no model of so long a name")
     found = next((each for each in known if name in (each, each.partition(":")[2])), name)
     _check(parts.models, found, known)
     return found
+
+
+def chosen(parts: Parts, name: str) -> str:
+    """The same; nothing where the client leaves the choice to the conversation or the server."""
+    return "" if name in DEFAULTS else named(parts, name)
 
 
 def _check(models: Models, name: str, known: Sequence[str]) -> None:

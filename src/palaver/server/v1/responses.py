@@ -17,7 +17,7 @@ from palaver.server.core import Caller, Reader, Writer
 from palaver.server.schema import body, read, reply
 from palaver.server.v1.chat_answer import INTERRUPTED
 from palaver.server.v1.errors import TURN, answers, failed
-from palaver.server.v1.models import named
+from palaver.server.v1.models import chosen
 from palaver.server.v1.responses_about import NOTE, About, Note, Part
 from palaver.server.v1.responses_events import ResponseEvents
 from palaver.server.v1.responses_input import read_items
@@ -83,7 +83,7 @@ async def create_response(request: Request, caller: Writer) -> Response:
 
 def _wanted(caller: Caller, asked: ResponseRequest, note: Note) -> Wanted:
     return Wanted(
-        named(caller.server.parts, asked.model),
+        chosen(caller.server.parts, asked.model),
         asked.sampling().preferences(),
         asked.client_tools(),
         asked.output.output("text.format"),
@@ -166,10 +166,12 @@ async def _carried(caller: Caller, place: Place, message: Message) -> Message:
 
 async def _about(caller: Caller, talk: Talk, note: Note) -> About:
     record = await talk.manager.store.turn(caller.principal.scope, talk.turn)
+    preferences = talk.conversation.state.preferences
     return About(
         part=Part(talk.turn, talk.part),
         created_at=int(record.started_at),
-        preferences=talk.conversation.state.preferences,
+        model=preferences.model or caller.server.parts.models.default,
+        preferences=preferences,
         tools=talk.tools,
         output=talk.output,
         note=note,

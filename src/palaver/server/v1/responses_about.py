@@ -83,6 +83,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     part: Part
     created_at: int
+    model: str
     preferences: UserPreferences
     tools: tuple[ClientTool, ...] = ()
     output: OutputSchema | None = None
@@ -107,7 +108,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
             id=self.part.id,
             created_at=self.created_at,
             status=status,
-            model=self.preferences.model,
+            model=self.model,
             background=self.note.background,
             error=error,
             incomplete_details=IncompleteReason(incomplete) if incomplete else None,

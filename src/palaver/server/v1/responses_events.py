@@ -81,7 +81,13 @@ class ResponseEvents:
 
     def fed(self, events: Sequence[StreamEvent]) -> list[bytes]:
         """What these events of the turn mean for the response."""
-        return [told for event in events for told in self._told(event)]
+        out: list[bytes] = []
+        for event in events:
+            if type(event) is TextDelta and type(self._open) is OutputMessage:  # nearly all of them
+                out.append(self._delta(event.text))
+            else:
+                out.extend(self._told(event))
+        return out
 
     def _told(self, event: StreamEvent) -> Iterator[bytes]:
         match event:
@@ -105,17 +111,26 @@ class ResponseEvents:
                 for call in calls:
                     yield from self._call(call)
                 yield from self._end("completed")
-            case TurnCompleted(stop=stop):
+            case TurnCompleted(stop=stop, usage=usage):
+                self._count(usage)
                 cut = _INCOMPLETE.get(stop, "")
                 yield from self._end("incomplete" if cut else "completed", incomplete=cut)
-            case TurnFailed(error=error):
+            case TurnFailed(error=error, usage=usage):
+                self._count(usage)
                 yield from self._end("failed", error=error)
-            case TurnCancelled():
+            case TurnCancelled(usage=usage):
+                self._count(usage)
                 yield from self._end("cancelled")
             case TurnInterrupted():
                 yield from self._end("failed", error=INTERRUPTED)
             case _:
                 pass
+
+    def _count(self, usage: Usage) -> None:
+        """At the end of a turn that is all of the response: attempts of a process that died are
+        known to the turn alone."""
+        if self._about.part.number == 1 and usage.total:
+            self._usage = usage
 
     # Items.
 

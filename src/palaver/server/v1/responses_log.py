@@ -79,13 +79,15 @@ async def find(caller: Caller, id: str) -> Found:
     status = await caller.manager.turn(part.turn)
     store, scope = caller.manager.store, caller.principal.scope
     facts = await store.read(scope, status.conversation, kinds=_FRAME)
-    found = _framed(part, status, facts)
+    found = _framed(part, status, facts, caller.server.parts.models.default)
     if found is None:
         raise NotFound(f"no response {id!r}")
     return found
 
 
-def _framed(part: Part, status: TurnStatus, facts: Sequence[Recorded]) -> Found | None:
+def _framed(
+    part: Part, status: TurnStatus, facts: Sequence[Recorded], default: str
+) -> Found | None:
     """The response among facts. What its client said of it is noted before it begins, behind the
     end of the part before."""
     preferences, metadata = UserPreferences(), SessionMetadata()
@@ -113,6 +115,7 @@ def _framed(part: Part, status: TurnStatus, facts: Sequence[Recorded]) -> Found 
     about = About(
         part=part,
         created_at=int(status.started_at),
+        model=preferences.model or default,
         preferences=preferences,
         tools=opened.tools,
         output=opened.output,
@@ -204,16 +207,25 @@ async def streamed(
     async for batch in session.batches():
         is_first = not seen
         made = events.begin() if is_first else []
-        for event in batch.events:
+        for run in _parted(batch.events):
             if part == about.part.number:
-                made += events.fed((event,))
-            part += is_end_of_part(event)
+                made += events.fed(run)
+            part += is_end_of_part(run[-1])
         chunk = b"".join(made[max(0, behind + 1 - seen) :])
         seen += len(made)
         if chunk or is_first:
             yield chunk
         if events.is_over:
             return
+
+
+def _parted(events: Sequence[StreamEvent]) -> Iterator[Sequence[StreamEvent]]:
+    """Events in runs that end where a part of the turn does."""
+    begin = 0
+    for at, event in enumerate(events, 1):
+        if is_end_of_part(event) or at == len(events):
+            yield events[begin:at]
+            begin = at
 
 
 async def given_to(caller: Caller, state: ConversationState, found: Found) -> Sequence[Message]:

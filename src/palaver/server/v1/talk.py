@@ -39,6 +39,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """How an answer is wanted."""
 
     model: str
+    """Empty: the one that the conversation has."""
     sampling: dict[str, Any]
     """Generation settings by name."""
     tools: tuple[ClientTool, ...] = ()
@@ -49,8 +50,9 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def preferences(self, system: str | None) -> dict[str, Any]:
         """As a conversation takes them; without a prompt the one that it has stays."""
-        told = {} if system is None else {"system": system}
-        return {"model": self.model, **told, **self.sampling}
+        model = {"model": self.model} if self.model else {}
+        prompt = {} if system is None else {"system": system}
+        return {**model, **prompt, **self.sampling}
 
 
 class Talk:
