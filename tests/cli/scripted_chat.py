@@ -8,6 +8,7 @@ import sys
 import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from palaver import ExecutionContext, tool, wiring
 from palaver.cli.ask import AskOptions, run_ask
@@ -42,10 +43,13 @@ Done with *all* of it.
 
 @tool(effect="read")
 async def look_up(city: str, context: ExecutionContext) -> str:
-    """Look a city up."""
+    """Look a city up; where `SCRIPTED_GATE` names a file, not before that is there."""
+    gate = os.environ.get("SCRIPTED_GATE", "")
     for i in range(3):
         context.progress(f"asking station {i + 1}", (i + 1) / 3)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)
+    while gate and not Path(gate).exists():  # noqa: ASYNC110 - made by another process
+        await asyncio.sleep(0.02)
     if city == "Atlantis":
         raise ValueError("no such city")
     return f"{city}: rain, 11 degrees\nwind from the west\nmore\nand more\nand more"
@@ -73,9 +77,10 @@ def answer(request: ModelRequest) -> Line | Sequence[Line]:
     if "table" in text:
         return [Think("Which cities?\nOslo and Rome."), Say(TABLE, piece=3)]
     if "slow" in text:
-        return [step for i in range(200) for step in (Say(f"word{i} "), Pause(0.05))]
+        words = [step for i in range(10) for step in (Say(f"word{i} "), Pause(0.05))]
+        return [*words, Pause(until=asyncio.Event())]
     if "steady" in text:
-        return [step for i in range(30) for step in (Say(f"word{i} "), Pause(0.05))]
+        return [step for i in range(30) for step in (Say(f"word{i} "), Pause(0.02))]
     if "code" in text:
         code = "".join(f"x{i} = {i}  # line\n" for i in range(60))
         return [Say(part, 20) for part in ("```python\n", code, "```\nend")]
@@ -105,7 +110,7 @@ TOOLS = (look_up, send_mail, pay)
 async def opener(wanted: Wanted) -> AsyncIterator[Opened]:
     model = ScriptedModel([answer] * 100, name="scripted:model")
     async with wiring.open(wanted.db or ":memory:", model=model, tools=TOOLS) as m:
-        yield Opened(m, model.name, tuple(recovered(m)), drain_s=10.0)
+        yield Opened(m, model.name, tuple(recovered(m)), drain_s=600.0)
 
 
 def take_terminal() -> None:

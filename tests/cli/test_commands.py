@@ -224,7 +224,7 @@ def test_interrupting_ask_keeps_what_came(home: Path) -> None:
         assert process.stderr is not None
         assert process.stdout.read(11) == b"word0 word1"
         process.send_signal(signal.SIGINT)
-        assert b"word199" not in process.stdout.read()
+        process.stdout.read()  # an answer that never ends by itself
         assert b"the partial answer is kept" in process.stderr.read()
     assert process.returncode == exits.INTERRUPTED
 

@@ -25,7 +25,7 @@ from palaver.cli.main import main
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C becomes a signal
 main()
 """
-WAIT_S = 30.0
+WAIT_S = 60.0
 CONTROL = re.compile(r"\x1b\][^\x07]*\x07|\x1b\[[0-9;?]*[a-zA-Z]|[\r\x07]")
 
 
@@ -101,13 +101,15 @@ def chat(
 def test_a_chat_on_a_terminal(tmp_path: Path) -> None:
     """The toolbar tells the model, a streamed answer is rendered, a message that is typed during a
     turn is sent behind it, Ctrl-C clears a line, Ctrl-D leaves with exit code 0."""
-    with chat(tmp_path) as person:
+    gate = tmp_path / "gate"
+    with chat(tmp_path, SCRIPTED_GATE=str(gate)) as person:
         person.sees("›", "scripted:model")
         person.type("a table please\r")
         person.sees("Which cities?", "Cities", "Oslo", "def hello", "Done with all of it.", "›")
         person.type("look\r")
         person.sees("Let me look.", "look_up Oslo")
         person.type("typed ahead\r")
+        gate.touch()
         person.sees(
             "└ Oslo: rain", "failed", "no such city", "The tool said", "said: typed ahead", "›"
         )

@@ -30,6 +30,12 @@ def slowly(request: ModelRequest) -> list[Line]:
     return [line for a, b in pairwise(cuts) for line in (Say(left[a:b]), Pause(0.02))]
 
 
+def halfway(request: ModelRequest) -> list[Line]:
+    """The same, but the answer stops half-way and is never done."""
+    lines = slowly(request)
+    return lines if len(lines) < 40 else [*lines[:40], Pause(until=asyncio.Event())]
+
+
 def never(request: ModelRequest) -> list[Line]:
     """Half an answer."""
     return ["Half", Pause(until=asyncio.Event())]
@@ -39,7 +45,7 @@ async def main(path: str, port: str, drain_s: str, model: str) -> None:
     """Serve until a signal comes."""
     info = ModelInfo("scripted:model", window=200_000, max_output=8_192, prefill=True)
     answering = ScriptedModel(info=info)
-    answering.when("", {"slowly": slowly, "never": never}[model])
+    answering.when("", {"slowly": slowly, "halfway": halfway, "never": never}[model])
     server = ServerSettings(port=int(port), drain_s=float(drain_s))
     settings = replace(Settings(), server=server)
     async with open_server(

@@ -309,7 +309,7 @@ async def test_blocking_functions_run_in_threads(
     @tool
     def function(context: ExecutionContext) -> bool:
         context.progress("half", 0.5)
-        gate.wait(5)
+        gate.wait(60)
         return threading.current_thread() is here
 
     running = asyncio.ensure_future(function.execute({}, make_context(progress=progress)))
