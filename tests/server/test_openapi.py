@@ -1,6 +1,7 @@
 """The document that describes the server is whole: whoever generates a client of it has all."""
 
 import re
+import runpy
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import jsonschema
 import pytest
 import schemathesis
 
+from tests.docs.blocks import ROOT
 from tests.server.conftest import Serving
 
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -107,6 +109,12 @@ async def test_it_names_the_keys(document: dict[str, Any]) -> None:
     schemes = document["components"]["securitySchemes"]
     assert schemes["bearer"]["scheme"] == "bearer"
     assert document["security"] == [{name: []} for name in schemes]
+    asked = dict.fromkeys(("read", "write", "approve", "admin"), 0)
+    for _, operation in operations(document):
+        for each in operation.get("security", document["security"]):
+            for permission in each.get("bearer", ()):
+                asked[permission] += 1
+    assert all(asked.values())
     free = {place for place, operation in operations(document) if operation.get("security") == []}
     assert free == {
         "get /api/health/live",
@@ -128,3 +136,16 @@ async def test_lists_are_bounded(document: dict[str, Any]) -> None:
                 p["schema"]["maximum"] for p in operation["parameters"] if p["name"] == "limit"
             ]
             assert limits, place
+
+
+def test_the_page_has_every_route() -> None:
+    """`docs/reference/http.md` has each route with the scope that it asks for, and no other;
+    `scripts/generate-http-reference` writes it."""
+    made = runpy.run_path(str(ROOT / "scripts" / "generate-http-reference"))["reference"]()
+    page = (ROOT / "docs" / "reference" / "http.md").read_text(encoding="utf-8")
+
+    def rows(text: str) -> list[tuple[str, str]]:
+        return sorted(re.findall(r"^\| (`[A-Z]+ [^`]+`) \| ([^|]+) \|", text, re.MULTILINE))
+
+    assert rows(page) == rows(made)
+    assert rows(page)

@@ -10,13 +10,13 @@ from palaver.server import (
     catalogue,
     context,
     conversations,
+    document,
     errors,
     files,
     health,
     keys,
     operations,
     outbox,
-    schema,
     tickets,
     transfer,
     turns,
@@ -24,7 +24,7 @@ from palaver.server import (
     ws,
 )
 from palaver.server.agui import route as agui
-from palaver.server.core import Server
+from palaver.server.core import Server, asked_by
 from palaver.server.gate import DOCS, Gate
 from palaver.server.v1 import app as v1
 
@@ -58,6 +58,14 @@ def operation_of(route: APIRoute) -> str:
     return route.name if area == "api" else f"{area}_{route.name}"
 
 
+def asks() -> dict[str, str]:
+    """What each operation asks of its caller, by the operation's name."""
+    named = [("", router) for router in ROUTERS] + [("v1_", router) for router in v1.ROUTERS]
+    routes = [(area, r) for area, router in named for r in router.routes if isinstance(r, APIRoute)]
+    found = {f"{area}{route.name}": asked_by(route.endpoint) for area, route in routes}
+    return {name: permission for name, permission in found.items() if permission is not None}
+
+
 def create_app(server: Server) -> ASGIApp:
     """The whole server as one ASGI app."""
     app = FastAPI(
@@ -77,5 +85,5 @@ def create_app(server: Server) -> ASGIApp:
     app.include_router(operations.metrics_router)
     for router in v1.ROUTERS:
         app.include_router(router, prefix="/v1")
-    schema.describe(app)
+    document.describe(app, asks())
     return v1.OpenAIErrors(Gate(app, server))

@@ -1,9 +1,9 @@
 """What all routes share, and who calls them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_type_hints
 
 from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
@@ -120,6 +120,19 @@ async def calling(
         yield Caller(server, principal, manager)
 
 
+_asked: dict[Any, Permission] = {}
+
+
+def asked_by(endpoint: Callable[..., Any]) -> Permission | None:
+    """What a route asks of its caller; None where it asks for no key."""
+    for annotation in get_type_hints(endpoint, include_extras=True).values():
+        for each in getattr(annotation, "__metadata__", ()):
+            found = _asked.get(getattr(each, "dependency", None))
+            if found is not None:
+                return found
+    return None
+
+
 def may(permission: Permission, *, spends: bool = False) -> Any:
     """A route's dependency: the caller, who must have this permission. `spends`: a model works for
     the route itself, beside any turn; turns are held against limits where they begin.
@@ -135,6 +148,7 @@ def may(permission: Permission, *, spends: bool = False) -> Any:
         async with calling(server, principal, request.scope) as found:
             yield found
 
+    _asked[caller] = permission
     return Depends(caller)
 
 
