@@ -14,6 +14,7 @@ from palaver.domain.events import (
     MessageAdded,
     MetadataChanged,
     TurnClosed,
+    TurnOpened,
 )
 from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Message
@@ -52,7 +53,7 @@ class StoreWorker:
             facts: list[Event] = []
             for _ in range(min(BATCH, until - self._turns)):
                 turn, question = TurnId(new_id("turn")), self._message("user", 300)
-                facts += [*turn_facts(question, turn, None), *self._answer(turn)]
+                facts += [*turn_facts(question, TurnOpened(turn)), *self._answer(turn)]
                 self._turns += 1
             self._seq = (await self._append(facts)).last
         return {}
