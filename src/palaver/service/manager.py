@@ -297,8 +297,8 @@ class ConversationManager:
         blobs = {b: await self._blob_or_none(b) for b in blobs_in(state)}
         if format == "jsonl":
             records = await self._store.read(self._scope, state.id)
-            return exports.lossless(state, records, blobs)
-        return exports.document(format, state, blobs)
+            return await asyncio.to_thread(exports.lossless, state, records, blobs)
+        return await asyncio.to_thread(exports.document, format, state, blobs)
 
     async def import_conversations(
         self, data: bytes, *, name: str = "", format: str | None = None
@@ -307,13 +307,13 @@ class ConversationManager:
 
         Raises InvalidInput for a file that nothing can read; then nothing is stored.
         """
-        incoming = exports.incoming(data, name=name, format=format)
+        incoming = await asyncio.to_thread(exports.incoming, data, name=name, format=format)
         return tuple([await self._take_in(each) for each in incoming])
 
     async def _take_in(self, incoming: Incoming) -> ImportReport:
         for data in incoming.blobs.values():
             await self._blobs.put(self._scope, data)
-        state = folded(incoming.facts)
+        state = await asyncio.to_thread(folded, incoming.facts)
         made = ConversationId(new_id("conv"))
         # What waits in the original is sent there, and once.
         withdrawn = (PromptWithdrawn(prompt.id) for prompt in state.outbox)
