@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import pytest
+
 from palaver import Scope, StopReason, TextDelta, TurnCancelled
 from palaver.domain.errors import ServerFailure
 from palaver.domain.ids import TurnId
@@ -143,6 +145,7 @@ class CountingStore(MemoryStore):
         self.wrote.set()
 
 
+@pytest.mark.looptime  # the pause is over when nothing else can happen, not after 10 ms
 async def test_deltas_are_written_together(opened: Opened) -> None:
     """A thousand deltas before a pause are one write of one row; what comes after it and before the
     end goes with the facts that end the turn."""

@@ -208,6 +208,7 @@ async def test_other_reasoning_goes_back() -> None:
     assert sent[0] == {"type": "reasoning", "reasoning": "so so", "extras": {"signature": "s"}}
 
 
+@pytest.mark.looptime
 async def test_clocks() -> None:
     """Silence before the first chunk and between chunks; chunks without content do not count."""
     clocks = Clocks(first_token_s=0.05, idle_s=0.05)

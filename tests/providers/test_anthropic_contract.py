@@ -88,7 +88,7 @@ async def test_a_conversation_with_thinking_and_tools(
 async def test_abort_and_go_on(server: ProviderServer, model: AnthropicManager) -> None:
     """What is kept of an aborted answer is accepted in the next request."""
     server.script(
-        [[Think("hm"), Say("one two three "), Call("add", {"a": 1, "b": 2}, wait_s=5.0)], "Fine."]
+        [[Think("hm"), Say("one two three "), Call("add", {"a": 1, "b": 2}, wait_s=600.0)], "Fine."]
     )
     hi = Message.user("hi", id="u1")
     stream = model.stream(ModelRequest((hi,), tools=(ADD,), settings=THINKING))

@@ -254,6 +254,7 @@ async def test_large_headers(served: Served) -> None:
         assert response.status == 431
 
 
+@pytest.mark.looptime
 async def test_slow_body(serving: Serving) -> None:
     """A body that does not come is a 408."""
     served = await serving(receive_s=0.05)

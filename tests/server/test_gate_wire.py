@@ -50,6 +50,7 @@ async def test_slow_head(serving: Serving, begun: bytes) -> None:
     writer.close()
 
 
+@pytest.mark.looptime
 async def test_rest_of_a_refused_body(serving: Serving) -> None:
     """Nobody keeps a connection by going on with a body that was refused."""
     served = await serving(receive_s=0.05, body_bytes=10)
