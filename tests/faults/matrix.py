@@ -75,6 +75,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "seen as what it is; the answer is continued",
             f"{WIRES}::test_what_breaks_in_mid_stream",
             "engine/test_resume.py::test_a_broken_answer_is_continued",
+            "faults/test_recorded_streams.py::test_an_error_in_the_middle",
         ),
         _fault(
             7,
@@ -128,6 +129,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "`protocol`, and the answer is continued",
             f"{WIRES}::test_what_breaks_in_mid_stream",
             MADE,
+            "faults/test_recorded_streams.py::test_two_streams_spliced",
         ),
         _fault(
             15,
@@ -155,6 +157,8 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "fails at once while breakers are open; the message is kept where asked for",
             "engine/test_recovery.py::test_a_model_that_keeps_failing_is_left_alone",
             "service/test_outbox.py::test_a_question_that_reached_nobody_is_kept_and_answered_once",
+            "service/test_degraded.py::test_the_offline_responder_answers_when_nobody_can_be_reached",
+            "contract/test_degraded.py::test_a_provider_goes_away_and_comes_back",
         ),
         _fault(
             19,
@@ -193,6 +197,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "continued: no character twice, none missing",
             f"{NET}::test_broken_in_mid_text",
             f"{CUTS}::test_a_broken_answer_ends_whole",
+            "contract/test_degraded.py::test_another_provider_finishes_the_answer",
         ),
         _fault(
             27,
@@ -200,6 +205,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "seen as a truncation, and continued",
             f"{NET}::test_broken_in_mid_text",
             f"{WIRES}::test_a_clean_end_without_end_marker",
+            "faults/test_recorded_streams.py::test_every_cut_is_a_truncation",
         ),
         _fault(
             28,
@@ -240,6 +246,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             f"{RESTART}::test_half_an_answer_is_continued",
             f"{RESTART}::test_an_answer_that_was_not_at_its_text_is_made_anew",
             WORLDS,
+            "server/test_drain.py::test_clients_outlive_a_server",
         ),
         _fault(
             34,
@@ -259,6 +266,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "running turns may end; what does not is left to the next start",
             f"{RESTART}::test_a_program_that_ends_may_wait",
             "cli/test_unfinished.py::test_an_answer_may_come_to_its_end",
+            "server/test_drain.py::test_clients_outlive_a_server",
         ),
         _fault(38, "killed for its memory", "as 33", LOOP),
         _fault(
@@ -268,7 +276,12 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "service/test_takeover.py::test_facts_of_a_turn_that_was_taken_are_refused",
             WORLDS,
         ),
-        _fault(40, "the clock jumps", "", missing="no test sets the wall clock under a turn"),
+        _fault(
+            40,
+            "the clock jumps",
+            "deadlines go by what has passed; nothing is lost, and the order stays",
+            "faults/test_clock_jumps.py::test_in_the_middle_of_a_turn",
+        ),
         _fault(
             41,
             "two programs on one file",
@@ -284,6 +297,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "not acknowledged, said; reading goes on, and writing when there is room",
             "store/test_sqlite_file.py::test_full_disk",
             "service/test_full_disk.py::test_a_disk_that_fills_in_mid_answer",
+            "service/test_degraded.py::test_a_store_that_is_full_is_read_only",
         ),
         _fault(
             43,
@@ -342,6 +356,8 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "it goes on behind its last event, which it sees once",
             "streams/test_session.py::test_a_cursor_dropped_anywhere_sees_every_event_once",
             WORLDS,
+            "server/test_drops.py::test_a_drop_at_every_event",
+            "server/test_client.py::test_a_stream_that_breaks_goes_on",
         ),
         _fault(
             57,
@@ -349,6 +365,8 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "memory is bounded, others are not disturbed; it reads on from the log",
             "streams/test_session.py::test_memory_is_bounded_when_the_log_is_durable",
             "streams/test_session.py::test_a_slow_ear_is_told_what_it_missed",
+            "server/test_sse.py::test_a_reader_that_takes_nothing_is_let_go",
+            "server/test_ws.py::test_a_client_that_takes_nothing_is_let_go",
         ),
         _fault(
             58,
@@ -357,6 +375,8 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             f"{TALK}::test_a_repeated_key_gives_the_same_turn",
             f"{TALK}::test_a_key_belongs_to_its_message",
             f"{TALK}::test_a_repeated_key_is_known_while_the_turn_runs",
+            "server/test_rest_turns.py::test_same_key_same_turn",
+            "server/test_client.py::test_a_message_whose_answer_got_lost_is_said_once",
         ),
         _fault(
             59,
@@ -364,6 +384,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "provider and tool are stopped, what came is kept",
             f"{WIRES}::test_abort_in_mid_text",
             f"{WIRES}::test_abort_in_mid_tool",
+            "server/test_ws.py::test_cancel_is_heard_while_others_speak",
         ),
         _fault(
             60,
@@ -371,8 +392,15 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "one after the other, or refused",
             f"{TALK}::test_queued_messages_are_answered_in_order",
             f"{TALK}::test_a_second_message_is_rejected_while_a_turn_runs",
+            "server/test_rest_turns.py::test_busy",
         ),
-        _fault(61, "a foreign origin", "", missing=LATER),
+        _fault(
+            61,
+            "a foreign origin",
+            "403, for requests and for sockets",
+            "server/test_gate.py::test_foreign_origins",
+            "server/test_gate.py::test_foreign_preflight",
+        ),
     ),
     "Tool": (
         _fault(62, "raises", "a failed result", f"{TOOLS}::test_failures_are_results"),
@@ -431,12 +459,14 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "refused before anything is stored",
             f"{TALK}::test_an_empty_message_is_refused",
             "faults/test_input.py::test_a_message_beyond_the_limit",
+            "server/test_rest_hostile.py::test_one_byte_too_many",
         ),
         _fault(
             72,
             "NUL, lone surrogates",
             "mended and marked",
             f"{TALK}::test_unstorable_text_is_mended_and_flagged",
+            "server/test_rest_hostile.py::test_what_cannot_be_stored",
         ),
         _fault(
             73,
@@ -444,14 +474,30 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             "a problem like others",
             "tools/test_validation.py::test_deep_values_are_a_problem_like_others",
             "providers/test_failures.py::test_long_and_hostile_bodies",
+            "server/test_cve.py::test_deep_bodies",
         ),
-        _fault(74, "decompression bomb", "bounded", "tools/test_fetch.py::test_bombs_are_bounded"),
-        _fault(75, "unknown ids", "`not_found`", f"{TALK}::test_what_is_not_there_is_not_found"),
+        _fault(
+            74,
+            "decompression bomb",
+            "bounded",
+            "tools/test_fetch.py::test_bombs_are_bounded",
+            "server/test_gate.py::test_compressed_body",
+        ),
+        _fault(
+            75,
+            "unknown ids",
+            "`not_found`",
+            f"{TALK}::test_what_is_not_there_is_not_found",
+            "server/test_rest_hostile.py::test_wrong_values",
+            "server/test_rest_hostile.py::test_ids_of_nobody",
+        ),
         _fault(
             76,
             "another tenant's id",
             "`not_found`",
             "faults/test_input.py::test_ids_of_others_are_unknown",
+            "server/test_idor.py::test_ids_of_another_tenant",
+            "server/test_idor.py::test_sockets_of_another_tenant",
         ),
     ),
 }
