@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from palaver.server.core import Caller, Writer
 from palaver.server.schema import body, read, reply
+from palaver.server.turns import check_taking
 from palaver.server.v1.chat_answer import ChatStreaming, completion_id, streamed, whole
 from palaver.server.v1.chat_shapes import ChatCompletion, ChatRequest
 from palaver.server.v1.errors import TURN, answers, failed
@@ -31,7 +32,7 @@ EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "What is
     "/chat/completions",
     openapi_extra=body(ChatRequest, example=EXAMPLE),
     responses=answers(
-        ChatCompletion, "The answer, or its chunks as server-sent events.", errors=(404, 409, *TURN)
+        ChatCompletion, "The answer, or its chunks.", errors=(404, 409, *TURN), streams=True
     ),
     response_model=None,
 )
@@ -39,6 +40,7 @@ async def chat_completions(request: Request, caller: Writer) -> Response:
     """Answer a conversation: the one that is named, or what the request holds of one."""
     asked = await read(request, ChatRequest)
     asked.check()
+    check_taking(caller)
     wanted = _wanted(caller, asked, request.headers.get("idempotency-key"))
     talk = await _talk(caller, asked, wanted, _name(request, asked))
     if asked.stream:

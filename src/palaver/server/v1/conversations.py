@@ -9,7 +9,7 @@ from starlette.responses import Response
 from palaver.domain.errors import NotFound
 from palaver.domain.messages import Message
 from palaver.server.core import Reader, Writer
-from palaver.server.schema import body, read, reply
+from palaver.server.schema import body, link, read, reply
 from palaver.server.v1.chat_shapes import check_metadata
 from palaver.server.v1.errors import answers
 from palaver.server.v1.responses import Limit, Order
@@ -21,6 +21,16 @@ from palaver.server.v1.talk import Place
 from palaver.service.conversation import Conversation
 
 router = APIRouter(tags=["openai"])
+_LINKS = {
+    name: link(f"v1_{name}", conversation="$response.body#/id")
+    for name in (
+        "retrieve_conversation",
+        "update_conversation",
+        "list_items",
+        "create_items",
+        "delete_conversation",
+    )
+}
 
 
 class ConversationRequest(msgspec.Struct, frozen=True):
@@ -54,7 +64,7 @@ class KnownConversation(msgspec.Struct, frozen=True):
 @router.post(
     "/conversations",
     openapi_extra=body(ConversationRequest, example={"metadata": {"topic": "arithmetic"}}),
-    responses=answers(KnownConversation, errors=(507,)),
+    responses=answers(KnownConversation, errors=(507,), links=_LINKS),
     response_model=None,
 )
 async def create_conversation(request: Request, caller: Writer) -> Response:

@@ -6,6 +6,7 @@ answers with a Problem, as everywhere; on its way out it is put into OpenAI's sh
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -54,6 +55,8 @@ _STATUS = {
 }
 """Of what a provider refuses because of what the caller said, and of ends that are no errors
 elsewhere."""
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}
+"""`data` is JSON, or `[DONE]`."""
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`")
 
 
@@ -120,14 +123,22 @@ def info_of(error: BaseException) -> ErrorInfo:
 
 
 def answers(
-    kind: Any = None, description: str = "Done.", *, errors: tuple[int, ...] = ()
+    kind: Any = None,
+    description: str = "Done.",
+    *,
+    errors: tuple[int, ...] = (),
+    streams: bool = False,
+    links: Mapping[str, Any] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route below `/v1`."""
-    found = schema.answers(200, kind, description, errors=errors)
+    """`responses` of a route below `/v1`. `streams`: it may answer with server-sent events."""
+    found = schema.answers(200, kind, description, errors=errors, links=links)
     # With it in place, the framework does not add one of its own for wrong parameters.
     found["4XX"] = found.pop(422)
     content = schema.answers(200, OpenAIError)[200]["content"]
-    return {s: f if s == 200 else {**f, "content": content} for s, f in found.items()}
+    made = {s: f if s == 200 else {**f, "content": content} for s, f in found.items()}
+    if streams:
+        made[200]["content"] |= {schema.EVENTS: {"schema": _EVENT}}
+    return made
 
 
 class OpenAIErrors:

@@ -14,7 +14,8 @@ from palaver.domain.messages import File, Image, Message, ToolResult
 from palaver.domain.state import ConversationState, tool_message_id
 from palaver.domain.stream import TurnFailed, TurnInterrupted
 from palaver.server.core import Caller, Reader, Writer
-from palaver.server.schema import body, read, reply
+from palaver.server.schema import body, link, read, reply
+from palaver.server.turns import check_taking
 from palaver.server.v1.chat_answer import INTERRUPTED
 from palaver.server.v1.errors import TURN, answers, failed
 from palaver.server.v1.models import chosen
@@ -45,6 +46,10 @@ from palaver.service.conversation import Conversation
 
 router = APIRouter(tags=["openai"])
 EXAMPLE = {"model": "default", "input": "What is 17 * 23?"}
+_LINKS = {
+    name: link(f"v1_{name}", response="$response.body#/id")
+    for name in ("retrieve_response", "list_input_items", "cancel_response", "delete_response")
+}
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]
 
@@ -54,8 +59,10 @@ Order = Literal["asc", "desc"]
     openapi_extra=body(ResponseRequest, example=EXAMPLE),
     responses=answers(
         ResponseObject,
-        "The response, or its events as server-sent events.",
+        "The response, or its events.",
         errors=(404, 409, *TURN),
+        streams=True,
+        links=_LINKS,
     ),
     response_model=None,
 )
@@ -63,6 +70,7 @@ async def create_response(request: Request, caller: Writer) -> Response:
     """Have a model respond: at once, in a stream, or in the background."""
     asked = await read(request, ResponseRequest)
     asked.check()
+    check_taking(caller)
     note = Note(
         asked.metadata or {},
         asked.previous_response_id,
@@ -231,7 +239,7 @@ async def _made(talk: Talk, about: About) -> ResponseObject:
 
 @router.get(
     "/responses/{response}",
-    responses=answers(ResponseObject, errors=(404, 410)),
+    responses=answers(ResponseObject, errors=(404, 410), streams=True),
     response_model=None,
 )
 async def retrieve_response(
