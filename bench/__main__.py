@@ -23,14 +23,14 @@ from bench.report import Result
 from bench.wire import APIS
 
 MEASURES = (
-    *("deltas", "tools", "turns", "concurrency", "startup", "store"),
+    *("deltas", "tools", "turns", "concurrency", "server", "startup", "store"),
     *("segmentation", "compaction", "window"),
 )
 LOOPS = ("asyncio", "uvloop")
 PACKAGES = (
     "palaver", "aiohttp", "orjson", "msgspec", "apsw", "uvloop",
     "anthropic", "openai", "langchain", "langchain-core", "langchain-anthropic",
-    "langchain-openai", "langgraph", "langgraph-checkpoint-sqlite",
+    "langchain-openai", "langgraph", "langgraph-checkpoint-sqlite", "starlette", "uvicorn",
 )  # fmt: skip
 """Whose versions are told with the figures."""
 RESULTS = Path(__file__).parent / "results"

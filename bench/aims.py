@@ -10,6 +10,7 @@ from bench.report import number, ratio, times
 
 TURN_MS, GROWTH, MEMORY, LOG, INDEX = 10.0, 1.5, 4.0, 1.4, 0.6
 BURST, PACED, FIRST_MS = 4.0, 1.5, 2.0
+SERVER_BURST, SERVER_FIRST_MS = 5.0, 5.0
 TOOLS_SHARE, OVERLOAD_SHARE, HELP_MS = 0.03, 0.6, 150.0
 
 
@@ -29,6 +30,7 @@ def aims(results: Mapping[str, Mapping[str, Any]]) -> list[Aim]:
         "tools": _tools,
         "turns": _turns,
         "concurrency": _concurrency,
+        "server": _server,
         "startup": _startup,
     }
     return [aim for name, look in looks.items() if name in results for aim in look(results[name])]
@@ -89,6 +91,19 @@ def _concurrency(figures: Mapping[str, Any]) -> Iterator[Aim]:
         share = ratio(*rates)
         least = f"at least {OVERLOAD_SHARE} × raw"
         yield Aim(f"{size} at once: deltas/s", least, times(share), share >= OVERLOAD_SHARE)
+
+
+def _server(figures: Mapping[str, Any]) -> Iterator[Aim]:
+    api, burst, first = figures["api"], figures["burst"], figures["first"]
+    if _both(burst):
+        seen = ratio(*(_field(burst[who], "us") for who in ("palaver", "raw")))
+        yield _times(f"CPU per delta over HTTP, burst, {api}", SERVER_BURST, "raw", seen)
+    if _both(first):
+        mine, floor = (_field(first[who], "first_s") for who in ("palaver", "raw"))
+        later = median(a - b for a, b in zip(mine, floor, strict=False)) * 1000
+        bound, said = f"{SERVER_FIRST_MS:g} ms", f"{number(later)} ms"
+        what = f"first text over HTTP later than raw, {api}"
+        yield Aim(what, bound, said, later <= SERVER_FIRST_MS)
 
 
 def _startup(figures: Mapping[str, Any]) -> Iterator[Aim]:

@@ -34,7 +34,7 @@ async def crowd(
     """
     if number > MAX_CONVERSATIONS:
         raise ValueError(f"more than {MAX_CONVERSATIONS} conversations")
-    heard = _Delays(number * deltas)
+    heard = Delays(number * deltas)
     before = _resident(reset=True)
     conversations = [await first.another() for _ in range(number)]
     idle = _resident(reset=True)
@@ -59,7 +59,7 @@ async def crowd(
 
 
 async def _all(
-    conversations: list[Contestant], heard: "_Delays", limit_s: float, apart_s: float
+    conversations: list[Contestant], heard: "Delays", limit_s: float, apart_s: float
 ) -> list[BaseException | None]:
     async def turn(number: int, conversation: Contestant) -> None:
         async with asyncio.timeout(limit_s):
@@ -70,7 +70,7 @@ async def _all(
     return await asyncio.gather(*turns, return_exceptions=True)
 
 
-class _Delays:
+class Delays:
     """The subscriber of all of them. Its room is taken before memory is looked at."""
 
     def __init__(self, room: int) -> None:

@@ -154,6 +154,10 @@ def _worker(name: str) -> Any:
         from bench.measure.store_worker import StoreWorker
 
         return StoreWorker()
+    if name == "stream-client":
+        from bench.stream_client import StreamClient
+
+        return StreamClient()
     return Worker(name)
 
 
