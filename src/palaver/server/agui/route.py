@@ -59,7 +59,8 @@ ENDING = ErrorInfo("draining", "the server is ending", "Run the thread again.", 
 
 def _events() -> dict[int | str, dict[str, object]]:
     found = answers(200, None, "The run's events.", errors=(404, 409))
-    found[200]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    found[200]["content"] = {"text/event-stream": {"schema": event}}
     return found
 
 
