@@ -7,7 +7,7 @@ BIN := .venv/bin
 SOURCES = $(wildcard src tests bench examples)
 export PYTHON
 
-.PHONY: help setup chat test test-long crash check bench bench-check format lock clean
+.PHONY: help setup chat serve test test-long crash check bench bench-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -18,6 +18,9 @@ setup: .venv/.all ## make .venv with everything: program, tests, checks, benchma
 
 chat: .venv/.run ## talk to a model (offline without a key); ARGS='--model ...'
 	@$(BIN)/palaver chat $(ARGS)
+
+serve: .venv/.run ## serve conversations over HTTP at 127.0.0.1:8642; ARGS='--port 9000 --reload'
+	@$(BIN)/palaver serve $(ARGS)
 
 test: .venv/.all ## the budgeted test suite; ARGS='-k name'
 	@$(BIN)/pytest -q -n 2 $(ARGS)
