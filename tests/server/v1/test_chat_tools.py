@@ -7,6 +7,7 @@ import pydantic
 import pytest
 
 from palaver import tool
+from palaver.domain.errors import RateLimited
 from palaver.domain.messages import Role
 from palaver.testing import Call, Pause, Say, ScriptedModel, Think
 from tests.server.v1.conftest import Connected, Connecting
@@ -331,3 +332,39 @@ async def test_pictures(connected: Connecting) -> None:
         with pytest.raises(openai.BadRequestError) as caught:
             await look(url)
         assert caught.value.param == "messages[0].content[1].image_url.url"
+
+
+async def test_who_chooses_the_model(connected: Connecting) -> None:
+    """A client that names none leaves it to the conversation."""
+    to = await connected(ScriptedModel(["by the server's"]))
+    async with to.server.tenants.use("local") as manager:
+        id = (await manager.create(model="offline")).id
+    named = {"x-palaver-conversation": id}
+    assert (await ask(to, [user("hi")], extra_headers=named)).model == "offline"
+    answer = await to.client.chat.completions.create(
+        model="scripted:model", messages=[user("hi")], extra_headers=named
+    )
+    assert answer.choices[0].message.content == "by the server's"
+
+
+async def test_a_request_that_is_sent_again(connected: Connecting) -> None:
+    """With its key it is answered once, also by calls; a message whose turn failed is not said
+    twice."""
+    limited = RateLimited("too much", retry_after_s=900.0)
+    model = ScriptedModel(["one", TURNS[0], limited, "two"])
+    to = await connected(model)
+    id = await to.served.conversation()
+    named = {"x-palaver-conversation": id}
+    for key in ("k1", "k2"):
+        named["idempotency-key"] = key
+        first = await ask(to, [user("hi")], extra_headers=named)
+        again = await ask(to, [user("hi")], extra_headers=named)
+        assert (again.id, again.choices) == (first.id, first.choices)
+    del named["idempotency-key"]
+    with pytest.raises(openai.RateLimitError) as caught:
+        await ask(to, [user("more")], extra_headers=named)
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert (await ask(to, [user("more")], extra_headers=named)).choices[0].message.content == "two"
+    assert [text for _, text in await messages_of(to, id)] == [
+        "hi", "one", "hi", "Let me look.", "", "more", "two",
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ and what it says otherwise becomes a branch. One without is new.
 """
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import msgspec
@@ -148,18 +148,24 @@ class Place:
         `is_new`: all of it is. `behind`: it is said there, not at the end.
         """
         state, new = conversation.state, said.messages
-        self._check_free(state)
+        results = new[0].tool_results
+        is_one = len(new) == 1 and not results
+        if not (is_one and wanted.idempotency_key):  # a request with a key may come again
+            self._check_free(state)
         if behind is not None:
             return await self.aligned(conversation, _joined(behind, new), said.system, wanted)
-        if not state.messages or (not is_new and _is_whole(new)):
+        if not is_new and _is_whole(new):
             return await self.aligned(conversation, new, said.system, wanted)
-        results = new[0].tool_results
         if len(new) == 1 and results and _waits_for(state, results):
             await _prepare(conversation, said.system, wanted)
             return await self.provided(conversation, results)
-        if len(new) > 1 or results:
+        if not is_one:
             history = _joined(state.messages, new)
             return await self.aligned(conversation, history, said.system, wanted)
+        if wanted.idempotency_key and state.turn is not None:
+            with suppress(ConversationBusy):  # where the open turn does not answer this request
+                return await self._say(conversation, said.last, wanted)
+            self._check_free(state)
         await _abandon(conversation)
         await _prepare(conversation, said.system, wanted)
         if _is_said_again(state, said.last):
