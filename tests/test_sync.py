@@ -120,4 +120,4 @@ def test_methods_are_the_async_ones() -> None:
 
 
 def _public(kind: type) -> set[str]:
-    return {name for name in vars(kind) if not name.startswith("_")}
+    return {name for name in dir(kind) if not name.startswith("_")}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from palaver import wiring
+from palaver.context.window import ContextWindow
 from palaver.domain.compaction import Compaction
 from palaver.domain.ids import TurnId
 from palaver.domain.messages import File, Image, Message, ToolResult
@@ -290,6 +291,11 @@ class Conversation:
     def expand(self, handle: str) -> Compaction:
         """Put the originals of a handle back into the window."""
         return self._loop.run(self._wrapped.expand(handle))
+
+    @property
+    def context_window(self) -> ContextWindow:
+        """How full the window is, without a look at what fills it."""
+        return self._wrapped.context_window
 
     def context(self) -> ContextReport:
         """What fills the window, what it is about, and what the next compaction would do."""
