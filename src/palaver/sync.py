@@ -292,10 +292,9 @@ class Conversation:
         """Put the originals of a handle back into the window."""
         return self._loop.run(self._wrapped.expand(handle))
 
-    @property
     def context_window(self) -> ContextWindow:
-        """How full the window is, without a look at what fills it."""
-        return self._wrapped.context_window
+        """How full the window is, by category, and how much may go into it."""
+        return self._wrapped.context_window()
 
     def context(self) -> ContextReport:
         """What fills the window, what it is about, and what the next compaction would do."""
