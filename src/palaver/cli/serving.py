@@ -95,6 +95,8 @@ def _reloading(wanted: Wanted) -> int:
         host=environment.settings.server.host,
         port=environment.settings.server.port,
         log_level="warning",
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=1,  # streams are open for as long as somebody reads
     )
     return exits.OK
 
@@ -105,6 +107,10 @@ def reloaded() -> "ASGIApp":
 
     wanted = msgspec.json.decode(os.environ["PALAVER_SERVE"], type=Wanted)
     environment = _environment(wanted)
+    # What runs when the code changes goes on in the next process; nobody wants to wait for it.
+    server = msgspec.structs.replace(environment.settings.server, drain_s=0.0)
+    settings = msgspec.structs.replace(environment.settings, server=server)
+    environment = msgspec.structs.replace(environment, settings=settings)
     return lifelong(
         wanted.db,
         environment=environment,

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import signal
 from collections.abc import AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
 
@@ -114,6 +114,7 @@ async def serve(server: Server, *, announce: Any = None) -> None:
 
     Raises ConfigurationError where the address cannot be listened on.
     """
+    _allow_connections()
     listener = _Listener(server, announce)
     await listener.serve()
     if not listener.started:
@@ -143,6 +144,17 @@ def _cannot_listen(server: Server) -> ConfigurationError:
         f"cannot listen on {server.settings.host}:{server.settings.port}",
         hint="Another program may use the port: choose one with --port.",
     )
+
+
+def _allow_connections() -> None:
+    """Open as many connections as the system lets this process: many systems begin with 1,024,
+    fewer than the streams and sockets that the settings allow."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if now != resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def configuration(server: Server) -> uvicorn.Config:
