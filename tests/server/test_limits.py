@@ -219,3 +219,65 @@ async def test_every_protocol_counts(serving: Serving, path: str) -> None:
     assert (await served.http.get("/api/conversations", headers=sent)).status == 200
     assert (await served.http.get(path, headers=sent)).status == 200
     assert (await served.http.get(path, headers=sent)).status == 429
+
+
+CHAT = {"model": "default", "messages": [{"role": "user", "content": "Hi"}]}
+SAID = [{"id": "1", "role": "user", "content": "Hi"}]
+WAYS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "chat": ("/v1/chat/completions", CHAT, {}),
+    "kept chat": ("/v1/chat/completions", CHAT, {"x-palaver-conversation": "new"}),
+    "streamed chat": ("/v1/chat/completions", {**CHAT, "stream": True}, {}),
+    "response": ("/v1/responses", {"model": "default", "input": "Hi"}, {}),
+    "forgotten response": (
+        "/v1/responses",
+        {"model": "default", "input": "Hi", "store": False},
+        {},
+    ),
+    "run": ("/api/ag-ui", {"threadId": "t", "runId": "r", "messages": SAID}, {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_way_to_have_a_model_answer(serving: Serving, way: str) -> None:
+    """It is paid by its caller and held against the caller's limits, by whichever protocol."""
+    model = ScriptedModel()
+    model.when("", "a")
+    served = await serving(model)
+    id, sent = await key(served, usd_per_day=0.5)
+    path, body, more = WAYS[way]
+    async with served.http.post(path, json=body, headers={**sent, **more}) as response:
+        assert response.status == 200, await response.text()
+        await response.read()
+    (row,) = await used(served, id)
+    assert row.requests == 1
+    today = datetime.now(UTC).date()
+    await served.server.access.add_spent("local", id, today, "m", usage=Usage(1, 1), cost=0.6)
+    async with served.http.post(path, json=body, headers={**sent, **more}) as refused:
+        assert refused.status == 429, await refused.text()
+        assert int(refused.headers["retry-after"]) > 0
+    assert len(model.requests) == 1
+
+
+async def test_a_socket_is_held_against_limits(serving: Serving) -> None:
+    """Each command that begins a turn, and not the socket."""
+    model = ScriptedModel()
+    model.when("", "a")
+    served = await serving(model)
+    id, sent = await key(served, usd_per_day=0.5)
+    start = {"type": "start", "conversation": await served.conversation(), "text": "Hi"}
+    today = datetime.now(UTC).date()
+    async with served.http.ws_connect("/api/ws", headers=sent) as socket:
+        await socket.send_json({"id": "1", **start})
+        begun = await socket.receive_json(timeout=60)
+        async with served.http.get(
+            f"/api/turns/{begun['ok']['turn']}/events", headers=sent
+        ) as told:
+            await told.read()
+        (row,) = await used(served, id)
+        assert row.requests == 1
+        await served.server.access.add_spent("local", id, today, "m", usage=Usage(1, 1), cost=0.6)
+        await socket.send_json({"id": "2", **start})
+        while (answer := await socket.receive_json(timeout=60)).get("re") != "2":
+            pass
+        assert answer["error"]["code"] == "quota_exceeded"
+    assert len(model.requests) == 1
