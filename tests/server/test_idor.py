@@ -175,7 +175,7 @@ class Owned:
     def path(self, way: Way) -> str:
         """A path with what the first tenant has."""
         ids = dict(self.ids)
-        if "prompt" in way.names or way.path.endswith("/outbox/send"):
+        if "prompt" in way.names or way.path.endswith("/send-outbox"):
             ids["conversation"] = self.waiting
         unknown = set(way.names) - ids.keys()
         assert not unknown, f"{way}: say in `Owned.fill` what the first tenant has as {unknown}"

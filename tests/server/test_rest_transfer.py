@@ -122,7 +122,7 @@ async def test_outbox(serving: Serving) -> None:
     assert [w["message"]["content"][0]["text"] for w in waiting] == ["hi", "2nd"]
     await call(served, "DELETE", f"{place}/{kept['prompt_id']}", status=204)
     await call(served, "DELETE", f"{place}/{kept['prompt_id']}", status=404)
-    sent = await call(served, "POST", f"{place}/send", status=202)
+    sent = await call(served, "POST", f"/conversations/{id}/send-outbox", status=202)
     await (await served.http.get(sent["events"])).text()
     assert (await call(served, "GET", place))["items"] == []
 

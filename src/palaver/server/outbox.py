@@ -111,7 +111,7 @@ async def withdraw_prompt(caller: Writer, conversation: str, prompt: str) -> Res
 
 
 @router.post(
-    "/conversations/{conversation}/outbox/send",
+    "/conversations/{conversation}/send-outbox",
     status_code=202,
     responses=answers(
         202,
