@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
@@ -72,7 +73,8 @@ def _from(whole: Whole) -> dict[str, str]:
 async def over_ws(served: Served, turn: str, whole: Whole, *, drop: Callable[[], int]) -> None:
     """The same over a socket."""
     address, left = served.address.replace("http", "ws") + "/api/ws", drop()
-    async with connect(address, subprotocols=[PROTOCOL], proxy=None) as socket:  # type: ignore[list-item]
+    options: dict[str, Any] = {"proxy": None, "open_timeout": 60, "ping_interval": None}
+    async with connect(address, subprotocols=[PROTOCOL], **options) as socket:  # type: ignore[list-item]
         after = whole.cursor or "0"
         await socket.send(f'{{"id":"1","type":"subscribe","turn":"{turn}","after":"{after}"}}')
         try:
