@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 QUOTA = "palaver.quota"
 """In an ASGI scope: what is left of the caller's limits."""
+STARTERS = 20_000
+"""Turns, running or held, of which it is known who began them."""
 Price = Callable[[str, Usage], float | None]
 _calling: ContextVar["Call | None"] = ContextVar("palaver_calling", default=None)
 
@@ -174,6 +176,8 @@ class Spending:
         self._places[turn] = _Place(place)
         call.begun[turn] = turn not in self._starters
         self._starters[turn] = starter
+        if len(self._starters) > STARTERS:  # of turns that wait for ever, the oldest
+            del self._starters[next(iter(self._starters))]
 
     async def _leave_lost(self) -> None:
         """Give back the places of turns that no task works on: the store failed while they ran."""
