@@ -252,6 +252,8 @@ async def test_each_command_needs_its_permission(
         answers = {name: await client.ask(name, **more) for name, more in given.items()}
     status = {name: a.get("error", {}).get("status") for name, a in answers.items()}
     assert {name for name, code in status.items() if code == 403} == refused
+    noted = await served.server.access.audit_entries("local")
+    assert [entry.action for entry in noted] == ["access.refused"] * len(refused)
 
 
 async def test_who_comes_without_a_key(serving: Serving) -> None:

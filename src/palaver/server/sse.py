@@ -20,7 +20,7 @@ from palaver.server.auth import principal_of
 from palaver.server.connections import abort
 from palaver.server.core import Caller
 from palaver.server.following import Ended, Snapshot, told
-from palaver.server.pieces import Newest
+from palaver.server.pieces import PIECE_EVENTS, Newest
 from palaver.streams.cursor import After, Batch
 from palaver.streams.session import StreamSession
 
@@ -179,6 +179,8 @@ async def _written(
                 case Batch():
                     for piece in newest.pieces(item):
                         yield piece
+                        if len(item.events) > PIECE_EVENTS:
+                            await asyncio.sleep(0)  # a long replay keeps nobody waiting
                 case Snapshot():
                     yield b"event: resume_gap\ndata: %b\n\n" % _encoder.encode(item)
                 case Ended(event=event):

@@ -13,7 +13,14 @@ from starlette.websockets import WebSocketDisconnect
 
 from palaver import log
 from palaver.domain.access import Principal
-from palaver.domain.errors import InvalidInput, NotAuthenticated, PalaverError, QuotaExceeded
+from palaver.domain.errors import (
+    InvalidInput,
+    NotAuthenticated,
+    PalaverError,
+    PermissionRefused,
+    QuotaExceeded,
+)
+from palaver.server.audit import PRINCIPAL
 from palaver.server.auth import LOCAL, token_in
 from palaver.server.core import Server, calling, server_of
 from palaver.server.credentials import Credential
@@ -164,11 +171,13 @@ class Socket:
     async def _principal(self) -> Principal:
         """Who it is, looked at again. Raises NotAuthenticated."""
         self._checked_at = self._clock.monotonic()
+        principal = LOCAL
         if self._credential.token:
-            return await self._server.authenticator.authenticate(self._credential.token)
-        if await self._server.asks_for_keys():
+            principal = await self._server.authenticator.authenticate(self._credential.token)
+        elif await self._server.asks_for_keys():
             raise NotAuthenticated("the server asks for a key now")
-        return LOCAL
+        self._socket.scope[PRINCIPAL] = principal
+        return principal
 
     # What it wants.
 
@@ -224,6 +233,8 @@ class Socket:
         except NotAuthenticated as error:
             self._end(Closing(UNAUTHENTICATED, error.message))
         except PalaverError as error:
+            if isinstance(error, PermissionRefused):
+                await self._server.audit.refused(self._socket.scope, error.code)
             await self._link.write(refused(wanted.id, error))
         except Exception as error:  # noqa: BLE001 - the last one who can answer
             log.get("server").error("command_failed", error=repr(error), exc_info=error)
