@@ -54,8 +54,8 @@ def test_closing_wakes_other_threads() -> None:
     with sync.open(":memory:", model=model) as manager:
         thread = threading.Thread(target=listen, args=(manager.create(),))
         thread.start()
-        assert spoke.wait(5)
-    thread.join(5)
+        assert spoke.wait(60)
+    thread.join(60)
     assert not thread.is_alive()
     assert isinstance(told[-1], StoreError)
 

@@ -129,16 +129,18 @@ async def one_scene(
             task.cancel()
             await asyncio.wait([task])
     else:
-        await asyncio.wait(
-            {asyncio.ensure_future(manager.streams.settled(session.turn))}, timeout=0.02
-        )
+        settled = asyncio.ensure_future(manager.streams.settled(session.turn))
+        for _ in range(2_000):  # steps of the loop: far more than a turn takes that can end
+            if settled.done():
+                break
+            await asyncio.sleep(0)
         opened = conversation.state.turn
         if opened is not None and opened.waiting and intervention in ("allow", "deny"):
             for call in opened.waiting:
                 await conversation.decide(call, approve=intervention == "allow")
     for task in list(manager.streams._tasks.values()):  # what still waits is cancelled
         session.cancel()
-        await asyncio.wait([task], timeout=1)
+        await asyncio.wait([task])
 
 
 def check(state: ConversationState) -> None:

@@ -223,21 +223,16 @@ async def test_long_read_does_not_delay_appends(path: Path) -> None:
     """While the reading thread is busy, appends go on."""
     store = await SqliteStore.open(path)
     await begin(store)
-    reading = asyncio.create_task(
-        store._reader.run(lambda c: c.execute(_SLOW).fetchall())  # about 0.05 s
-    )
+    read = threading.Event()
+    reading = asyncio.create_task(store._reader.run(lambda _: read.wait(60)))
     await asyncio.sleep(0)
     for number in range(1, 4):
         await store.append(ME, CHAT, [said("a")], expected=number)
     assert not reading.done()
-    await reading
+    read.set()
+    assert await reading
     await store.close()
 
-
-_SLOW = """
-WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
-SELECT count(*) FROM n
-"""
 
 READ_ONLY = """
 import asyncio, os, sys
@@ -295,16 +290,18 @@ async def test_only_deltas_alone_wait_for_no_sync(path: Path) -> None:
 
     store = await SqliteStore.open(path)
     assert await store._write(level) == full
+    store._writer._synced_at += 600  # so that the time is not over on a slow machine
     assert await store._write(level, synced=False) == normal
     assert await store._write(level) == full
     free = threading.Event()
-    blocking = asyncio.ensure_future(store._write(lambda _: free.wait(5)))
+    blocking = asyncio.ensure_future(store._write(lambda _: free.wait(60)))
     shared = [asyncio.ensure_future(store._write(level, synced=i == 1)) for i in range(3)]
     await asyncio.sleep(0)
     free.set()
     assert await asyncio.gather(*shared) == [full] * 3
     await blocking
+    store._writer._synced_at += 600
     assert await store._write(level, synced=False) == normal
-    store._writer._synced_at -= UNSYNCED_S
+    store._writer._synced_at -= 600 + UNSYNCED_S
     assert await store._write(level, synced=False) == full
     await store.close()
