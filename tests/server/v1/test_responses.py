@@ -15,8 +15,8 @@ from palaver.domain.values import Scope, Usage
 from palaver.environment import Environment
 from palaver.server.core import Server
 from palaver.server.run import listening, open_server
-from palaver.settings import ServerSettings, Settings
-from palaver.testing import Call, Decline, Pause, Report, Say, ScriptedModel, Stop, Think
+from palaver.settings import RetrySettings, ServerSettings, Settings
+from palaver.testing import Call, Cut, Decline, Pause, Report, Say, ScriptedModel, Stop, Think
 from tests.server.v1.conftest import Connected, Connecting
 
 openai = pytest.importorskip("openai")
@@ -440,3 +440,27 @@ async def test_wrong_requests(connected: Connecting, wrong: dict[str, Any], para
     with pytest.raises(openai.BadRequestError) as caught:
         await respond(to, "hi", extra_body=wrong)
     assert caught.value.param == param
+
+
+async def test_a_broken_stream_is_not_seen(connected: Connecting) -> None:
+    """Where the model's stream breaks within a call and is made anew, clients are told one call,
+    and the text once."""
+    fast = Settings(retry=RetrySettings(network_base_s=0.01, network_cap_s=0.01))
+    broken: list[Any] = [Say("Let me "), Call("weather", '{"ci', id="c1"), Cut()]
+    anew: list[Any] = [Say("look."), Call("weather", {"city": "Oslo"}, id="c2")]
+    model = ScriptedModel([broken, anew, broken, anew], strict=False)
+    to = await connected(model, settings=fast)
+    events = await followed(await respond(to, "Oslo?", tools=[WEATHER], stream=True))
+    final = events[-1].response
+    calls = [item.arguments for item in final.output if item.type == "function_call"]
+    assert calls == ['{"city":"Oslo"}']
+    deltas = (e.delta for e in events if e.type == "response.output_text.delta")
+    assert "".join(deltas) == final.output_text
+    assert await to.client.responses.retrieve(final.id) == final
+    tool = {"type": "function", "function": {"name": "weather"}}
+    async with to.client.chat.completions.stream(
+        model="", messages=[{"role": "user", "content": "Oslo?"}], tools=[tool]
+    ) as stream:
+        (choice,) = (await stream.get_final_completion()).choices
+    assert [c.function.arguments for c in choice.message.tool_calls] == ['{"city":"Oslo"}']
+    assert choice.message.content == final.output_text

@@ -82,7 +82,7 @@ class ChatStreaming:
             case ToolRequested(call_id=call_id):
                 self._pieces[call_id] = []
             case ToolArgumentsDelta(call_id=call_id, text=text):
-                self._pieces[call_id].append(text)
+                self._pieces.setdefault(call_id, []).append(text)
             case AttemptStarted(model=model) if self._chunks is None:
                 self._model = model
             case UsageReported(usage=usage):

@@ -100,9 +100,11 @@ class ResponseEvents:
             case ToolRequested(call_id=call_id):
                 self._pieces[call_id] = []
             case ToolArgumentsDelta(call_id=call_id, text=text):
-                self._pieces[call_id].append(text)
-            case BlockReset() | RetryScheduled(continues=False):
-                yield from self._close("incomplete")
+                self._pieces.setdefault(call_id, []).append(text)
+            case BlockReset(kind="reasoning") | RetryScheduled(continues=False):
+                # Text is never taken back; thinking begins anew, and is another item.
+                if isinstance(self._open, OutputReasoning):
+                    yield from self._close("incomplete")
             case MessageCompleted():
                 yield from self._close("completed")
             case UsageReported(usage=usage):
