@@ -42,8 +42,10 @@ DOCS_SCRIPTS = (_POLICY, _DOCS_POLICY)
 """FastAPI's page takes its scripts from there. They talk to nobody else."""
 NO_STORE = (b"cache-control", b"no-store")
 EXPOSED = (
-    "x-request-id, retry-after, location, content-disposition, ratelimit-limit, "
-    "ratelimit-remaining, ratelimit-reset"
+    "x-request-id, retry-after, location, content-disposition, x-palaver-conversation, "
+    "ratelimit-limit, ratelimit-remaining, ratelimit-reset, "
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 """What scripts of an allowed page may read of an answer, beside what they always may."""
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
