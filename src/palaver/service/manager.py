@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from weakref import WeakValueDictionary
 
 from palaver.context.strategy import Strategy
@@ -14,34 +13,30 @@ from palaver.domain.events import (
     ConversationForked,
     Event,
     HeadMoved,
-    PromptWithdrawn,
 )
-from palaver.domain.ids import BlobId, ConversationId, MessageId, is_id
-from palaver.domain.messages import File, Flag, Image, Message
+from palaver.domain.ids import ConversationId, MessageId
+from palaver.domain.messages import Flag, Message
 from palaver.domain.reducer import apply
 from palaver.domain.state import ConversationState
 from palaver.domain.values import Scope, SessionMetadata, Usage, UserPreferences
 from palaver.providers.base import Model
 from palaver.recovery.degradation import GracefulDegradationManager
 from palaver.recovery.manager import ErrorRecoveryManager
-from palaver.service import branching, brought, exports
+from palaver.service import branching, brought
 from palaver.service.conversation import Conversation
 from palaver.service.ending import Recovered
-from palaver.service.exports import Incoming
 from palaver.service.held_state import HeldState
 from palaver.service.inbound import TakeIn
+from palaver.service.keeping import Keeping, checked
 from palaver.service.open_conversations import OpenConversations
 from palaver.service.outbox import WaitingPrompts
 from palaver.service.preferences import changed_preferences, clean_metadata
 from palaver.service.sending import OutboxSender
 from palaver.service.state import StateManager, StateMiddleware, StateSubscriber
-from palaver.service.transfer import ExportFormat, ImportReport, blobs_in, folded
 from palaver.service.turn_status import TurnDirectory, TurnStatus
 from palaver.service.turns import TurnRunner
 from palaver.settings import Settings
 from palaver.store.base import (
-    BackedUpStore,
-    BackupReport,
     BlobStore,
     ConversationStore,
     Page,
@@ -54,12 +49,10 @@ from palaver.streams.session import Numbered, StreamSession
 from palaver.system import new_id
 from palaver.tools.manager import ToolManager
 
-Changed: TypeAlias = list[tuple[ConversationId, float]]
-"""Conversations with the time of their newest change."""
 _SETTINGS, _SCOPE, _DEFAULTS = Settings(), Scope(), UserPreferences()
 
 
-class ConversationManager:
+class ConversationManager(Keeping):
     """Conversations of one scope. Made by `palaver.open`; takes every part as a port.
 
     `fallbacks`: names of models that stand in, in this order, for one that fails. `recovery`: what
@@ -207,7 +200,7 @@ class ConversationManager:
 
     async def open(self, conversation: str) -> Conversation:
         """A stored conversation, as it is now. Raises NotFound."""
-        states = await self._states(_checked(conversation))
+        states = await self._states(checked(conversation))
         await states.refresh()
         return self._handle(states)
 
@@ -255,28 +248,28 @@ class ConversationManager:
         self, query: str, *, conversation: str | None = None, limit: int = 20
     ) -> tuple[SearchHit, ...]:
         """Messages with all words of `query`, the best first. Any text is a valid query."""
-        within = None if conversation is None else _checked(conversation)
+        within = None if conversation is None else checked(conversation)
         return await self._store.search(self._scope, query, conversation=within, limit=limit)
 
     async def delete(self, conversation: str) -> None:
         """Erase a conversation. Raises NotFound."""
-        checked = _checked(conversation)
-        states = self._open.find(checked)
+        id = checked(conversation)
+        states = self._open.find(id)
         if states is not None:
             await states.wake()
             if states.state.turn is not None:
                 await self._handle(states).cancel()
-            self._open.forget(checked)
-        self._runner.preparations.drop(checked)
-        self._runner.degradation.forget(checked)
-        await self._store.delete(self._scope, checked)
+            self._open.forget(id)
+        self._runner.preparations.drop(id)
+        self._runner.degradation.forget(id)
+        await self._store.delete(self._scope, id)
 
     async def fork(self, conversation: str, *, at: str | None = None) -> Conversation:
         """A new conversation that shares this one's history up to message `at` (None: all of it).
 
         Nothing is copied. Raises NotFound, and ConversationBusy while a turn is open.
         """
-        states = await self._states(_checked(conversation))
+        states = await self._states(checked(conversation))
         state = await states.refresh()
         if state.turn is not None:
             raise ConversationBusy("a turn of this conversation is still open")
@@ -288,116 +281,6 @@ class ConversationManager:
         made = ConversationId(new_id("conv"))
         await self._store.fork(self._scope, states.state.id, made, events, at=state.seq)
         return self._handle(await self._states(made))
-
-    async def export(self, conversation: str, format: ExportFormat = "markdown") -> bytes:
-        """A conversation as a document: Markdown, lossless JSON Lines, OpenAI's chat format, or an
-        HTML page that stands alone. Raises NotFound."""
-        states = await self._states(_checked(conversation))
-        state = await states.refresh()
-        blobs = {b: await self._blob_or_none(b) for b in blobs_in(state)}
-        if format == "jsonl":
-            records = await self._store.read(self._scope, state.id)
-            return await asyncio.to_thread(exports.lossless, state, records, blobs)
-        return await asyncio.to_thread(exports.document, format, state, blobs)
-
-    async def import_conversations(
-        self, data: bytes, *, name: str = "", format: str | None = None
-    ) -> tuple[ImportReport, ...]:
-        """Store every conversation that a file holds; `name` helps to tell its format.
-
-        Raises InvalidInput for a file that nothing can read; then nothing is stored.
-        """
-        incoming = await asyncio.to_thread(exports.incoming, data, name=name, format=format)
-        return tuple([await self._take_in(each) for each in incoming])
-
-    async def _take_in(self, incoming: Incoming) -> ImportReport:
-        for data in incoming.blobs.values():
-            await self._blobs.put(self._scope, data)
-        state = await asyncio.to_thread(folded, incoming.facts)
-        made = ConversationId(new_id("conv"))
-        # What waits in the original is sent there, and once.
-        withdrawn = (PromptWithdrawn(prompt.id) for prompt in state.outbox)
-        await self._store.create(self._scope, made, (*incoming.facts, *withdrawn))
-        return ImportReport(
-            made,
-            incoming.format,
-            state.metadata.title,
-            sum(1 for _ in branching.everywhere(state)),
-            state.content_hash,
-            incoming.repairs,
-        )
-
-    async def purge(
-        self, *, older_than_s: float, dry_run: bool = False
-    ) -> tuple[ConversationId, ...]:
-        """Delete conversations that were not changed for so long; ones with pins stay.
-
-        Returns which. `dry_run` only says which it would be.
-        """
-        before = self._clock.now() - older_than_s
-        old = [c for c in await self._every_id() if c[1] < before]
-        gone: list[ConversationId] = []
-        for conversation, _ in old:
-            if (await self._states(conversation)).state.pins:
-                continue
-            gone.append(conversation)
-            if not dry_run:
-                await self.delete(conversation)
-        return tuple(gone)
-
-    async def collect_blobs(self, *, older_than_s: float = 86_400.0) -> int:
-        """Delete attachments and tool outputs that no conversation refers to; returns how many.
-
-        Younger ones stay: they may belong to a message that is being written.
-        """
-        named = await self._store.blob_references(self._scope)
-        return await self._blobs.collect(self._scope, keep=named, older_than_s=older_than_s)
-
-    async def _every_id(self) -> Sequence[tuple[ConversationId, float]]:
-        found: Changed = []
-        for archived in (False, True):
-            cursor: str | None = None
-            while True:
-                page = await self.list(limit=200, cursor=cursor, archived=archived)
-                found += [(item.id, item.updated_at) for item in page.items]
-                cursor = page.cursor
-                if cursor is None:
-                    break
-        return found
-
-    async def _blob_or_none(self, blob: BlobId) -> bytes | None:
-        try:
-            return await self._runner.read_blob(blob)
-        except NotFound:
-            return None
-
-    async def attach(
-        self, source: "bytes | Path", *, name: str = "", media_type: str = ""
-    ) -> Image | File:
-        """Store a picture or file; the result is a block for a message.
-
-        The type is told by the content of known pictures and by the name otherwise. Raises
-        InvalidInput when the file cannot be read.
-        """
-        from palaver.service.attachments import attachment
-
-        return await attachment(self._blobs, self._scope, source, name=name, media_type=media_type)
-
-    async def read_blob(self, blob: str) -> bytes:
-        """The bytes of a blob: an attachment, or a tool's full output. Raises NotFound."""
-        return await self._runner.read_blob(BlobId(blob))
-
-    async def backup(self, target: "str | Path", *, overwrite: bool = False) -> BackupReport:
-        """Copy everything to the file `target`, while it is in use, and check the copy; attachments
-        go to the folder `target` + `-blobs`. The copy opens as the original does.
-
-        Raises InvalidInput where something is there and is not to be replaced, or where nothing is
-        in a file; StoreError.
-        """
-        if not isinstance(self._store, BackedUpStore):
-            raise InvalidInput("these conversations are not in a file", hint="Export them.")
-        blobs: Path | None = getattr(self._blobs, "folder", None)
-        return await self._store.backup(Path(target), overwrite=overwrite, blobs=blobs)
 
     # Turns by their id alone.
 
@@ -493,9 +376,3 @@ class ConversationManager:
     def _handle(self, states: StateManager) -> Conversation:
         queue = self._queues.setdefault(states.id, asyncio.Lock())
         return Conversation(states, self._runner, queue)
-
-
-def _checked(conversation: str) -> ConversationId:
-    if not is_id(conversation):
-        raise NotFound(f"no conversation {conversation!r}", hint="`palaver list` shows them.")
-    return ConversationId(conversation)
