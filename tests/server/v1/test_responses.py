@@ -352,6 +352,17 @@ async def test_structured_output(connected: Connecting) -> None:
     assert model.requests[0].output.name == "City"
 
 
+async def test_the_sdks_own_accumulator(connected: Connecting) -> None:
+    """It builds the same response out of the events, from the beginning and from the middle."""
+    to = await connected(ScriptedModel([*TURNS, '{"name":"Oslo"}']))
+    second = await respond(to, outputs(first), previous_response_id=first.id, tools=[WEATHER])
+    async with to.client.responses.stream(
+        model="default", input="As JSON.", previous_response_id=second.id, text_format=City
+    ) as stream:
+        third = await stream.get_final_response()
+    assert third.output_parsed == City(name="Oslo")
+
+
 async def test_conversations(connected: Connecting) -> None:
     """Are made with items, talked on in, listed page by page, changed and erased."""
     model = ScriptedModel([TURNS[0], "Rain."])
