@@ -355,6 +355,14 @@ async def test_structured_output(connected: Connecting) -> None:
 async def test_the_sdks_own_accumulator(connected: Connecting) -> None:
     """It builds the same response out of the events, from the beginning and from the middle."""
     to = await connected(ScriptedModel([*TURNS, '{"name":"Oslo"}']))
+    async with to.client.responses.stream(
+        model="default", input="Oslo?", tools=[WEATHER]
+    ) as stream:
+        first = await stream.get_final_response()
+    assert [item.type for item in first.output] == ["reasoning", "message", "function_call"]
+    assert first.output[2].arguments == '{"city":"Oslo"}'
+    async with to.client.responses.stream(response_id=first.id, starting_after=5) as stream:
+        assert (await stream.get_final_response()).output_text == "Let me look."
     second = await respond(to, outputs(first), previous_response_id=first.id, tools=[WEATHER])
     async with to.client.responses.stream(
         model="default", input="As JSON.", previous_response_id=second.id, text_format=City
