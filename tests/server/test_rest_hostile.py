@@ -170,6 +170,25 @@ async def test_what_cannot_be_stored(serving: Serving) -> None:
         assert found.status == 200, query
 
 
+def deep(levels: int) -> bytes:
+    """A message whose shape has values within so many others; quoted brackets do not count."""
+    value: Any = 'a "string" with [[[[ and {{{{ and a backslash \\'
+    for level in range(levels - 3):
+        value = [value] if level % 2 else {"k": value}
+    schema = {"type": "object", "x": value}
+    return json.dumps({"text": "hi", "output": {"schema": schema}}).encode()
+
+
+async def test_as_deep_as_the_settings_say(serving: Serving) -> None:
+    """JSON as deep as `json_depth` is read, and one level deeper it is not."""
+    served = await serving(ScriptedModel(["{}"]), json_depth=20)
+    path = f"/conversations/{await served.conversation()}/turns?wait=30"
+    status, problem = await raw(served, "POST", path, deep(21))
+    assert (status, problem["code"]) == (400, "bad_json")
+    assert "deeper" in problem["message"]
+    assert (await raw(served, "POST", path, deep(20)))[0] == 200
+
+
 async def test_one_byte_too_many(serving: Serving) -> None:
     """A body of ten mebibytes is read; one byte more is not, and nothing else is harmed."""
     served = await serving(ScriptedModel(["Yes."]))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from palaver.domain.errors import InvalidInput, PalaverError
 from palaver.server.errors import PROBLEM_JSON, TITLES, Problem
-from palaver.server.json_form import check_names
+from palaver.server.json_form import check_form
 
 T = TypeVar("T")
 PLACE = "#/kinds/"
@@ -138,7 +138,7 @@ async def read(request: Request, kind: type[T], *, default: T | None = None) -> 
     if not raw and default is not None:
         return default
     try:
-        await check_names(raw)
+        await check_form(raw, depth=request.app.state.server.settings.json_depth)
         return cast("T", _decoder(cast("Hashable", kind)).decode(raw))
     except msgspec.ValidationError as error:
         raise InvalidInput(str(error)) from error

@@ -17,7 +17,7 @@ from palaver.domain.stream import StreamEvent
 from palaver.domain.values import ErrorInfo
 from palaver.server.errors import Problem, problem, status_of
 from palaver.server.given import AnyId, Line
-from palaver.server.json_form import check_names
+from palaver.server.json_form import check_form
 from palaver.server.turns import GivenResult, NewTurn
 
 VERSION = 1
@@ -116,7 +116,7 @@ async def command(frame: str) -> Command:
     """What a client wants. Raises BadFrame and BadCommand."""
     raw = frame.encode()
     try:
-        await check_names(raw)
+        await check_form(raw)
         return _commands.decode(raw)
     except msgspec.ValidationError as error:
         raise _unclear(raw, str(error)) from error
