@@ -7,6 +7,7 @@ file, run as a script of its own: standard library only, one JSON value in, one 
 
 import html.parser
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -132,8 +133,21 @@ def _hits(pattern: re.Pattern[str], texts: list[list[str]]) -> Iterator[tuple[in
                 yield number, line
 
 
+def bound(seconds: float) -> None:
+    """From so many seconds of processor time on, the system ends this process, where it can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), most))
+
+
 def main() -> None:
-    """Read a task from standard input, write its answer to standard output."""
+    """Read a task from standard input, write its answer to standard output; the argument says how
+    many seconds that may take."""
+    bound(float(sys.argv[1]))
     task = json.load(sys.stdin.buffer)
     answer = find(task) if task["do"] == "find" else read_page(task)
     sys.stdout.buffer.write(json.dumps(answer).encode())
