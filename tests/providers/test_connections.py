@@ -12,6 +12,7 @@ from palaver.domain.errors import ConnectionFailed, PalaverError
 from palaver.providers.transport import EventSource, Transport
 from palaver.settings import Clocks
 
+pytestmark = pytest.mark.looptime  # a kept connection that breaks is judged by how soon it did
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 10\r\n\r\ndata: {}\n\n"
 )
