@@ -15,11 +15,12 @@ from palaver.domain.errors import (
     NotAuthenticated,
     NotFound,
     PermissionRefused,
+    PromptKept,
     TurnFailure,
 )
 from palaver.domain.messages import Role
 from palaver.domain.values import TurnOutcome
-from palaver.settings import RetrySettings
+from palaver.settings import OutboxSettings, RetrySettings
 from palaver.testing import Call, Cut, Pause, Say, ScriptedModel
 from palaver.testing.fault_proxy import FaultProxy, Reset
 from tests.server.conftest import Served, Serving
@@ -139,6 +140,30 @@ async def test_a_message_whose_answer_got_lost_is_said_once(serving: Serving) ->
             assert (await conversation.say("?")).text == "Once."
         assert [m.role for m in await made.messages()] == [Role.USER, Role.ASSISTANT]
     assert len(model.requests) == 1
+
+
+async def test_long_events(serving: Serving) -> None:
+    """An answer whose event is longer than any buffer comes whole."""
+    text = "It is long. " * 60_000
+    served = await serving(ScriptedModel([Say(text)], piece=len(text)))
+    async with client.connect(served.address) as palaver:
+        reply = await (await palaver.create()).say("Go on.")
+        assert reply.text == text
+
+
+async def test_a_prompt_that_is_kept(serving: Serving) -> None:
+    """What waits, by itself or behind another, is told by the same error as in the library."""
+    model = ScriptedModel()
+    model.when("", ConnectionFailed("nobody"))
+    outbox = OutboxSettings(on_unreachable="queue", automatic=False)
+    settings = Settings(outbox=outbox, retry=RetrySettings(network_attempts=1))
+    served = await serving(model, settings=settings)
+    async with client.connect(served.address) as palaver:
+        conversation = await palaver.create()
+        for text in ("One.", "Two."):
+            with pytest.raises(PromptKept) as caught:
+                await conversation.say(text)
+            assert caught.value.prompt
 
 
 async def test_nobody_there(unused_tcp_port: int) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from palaver.client.following import Replaced, follow
 from palaver.client.transport import RemoteError, Transport
-from palaver.domain.errors import PalaverError, TurnFailure
+from palaver.domain.errors import PalaverError, PromptKept, TurnFailure
 from palaver.domain.ids import ConversationId, MessageId, TurnId
 from palaver.domain.messages import Block, Message, ToolCall
 from palaver.domain.stream import StreamEvent, TurnSuspended
@@ -176,7 +176,8 @@ class Conversation:
         on_busy: str = "reject",
         idempotency_key: str | None = None,
     ) -> Reply:
-        """Say something and return the whole answer. Raises TurnFailure when the turn failed."""
+        """Say something and return the whole answer. Raises TurnFailure when the turn failed, and
+        PromptKept where it waits until a model can be reached."""
         turn = await self.start(said, on_busy=on_busy, idempotency_key=idempotency_key)
         return await self.reply(turn)
 
@@ -192,6 +193,8 @@ class Conversation:
         for numbered in seen:
             collector.add(numbered.event)
         reply = collector.reply()
+        if collector.kept is not None:
+            raise PromptKept("what was said is kept; nobody could answer", prompt=collector.kept)
         if reply.outcome is TurnOutcome.FAILED:
             raise TurnFailure(reply.error or ErrorInfo("turn_failed", "the turn failed"))
         return reply

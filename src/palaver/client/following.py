@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 
 from palaver.client.transport import RemoteError, Transport, error_of
-from palaver.domain.errors import ConnectionFailed, PalaverError
+from palaver.domain.errors import ConnectionFailed, PalaverError, StoreError
 from palaver.domain.stream import TERMINAL, StreamEvent
 from palaver.streams.cursor import After, Cursor
 from palaver.streams.session import Numbered, ResumeGap
@@ -37,8 +37,8 @@ class Line(NamedTuple):
 async def lines(content: aiohttp.StreamReader) -> AsyncIterator[Line]:
     """The server-sent events of a body, without its signs of life."""
     id, name, data = "", "", list[bytes]()
-    async for raw in content:
-        line = raw.rstrip(b"\r\n")
+    async for raw in _whole(content):
+        line = raw.rstrip(b"\r")
         if not line:
             if data:
                 yield Line(id, name, b"\n".join(data))
@@ -52,6 +52,17 @@ async def lines(content: aiohttp.StreamReader) -> AsyncIterator[Line]:
             id = value.decode()
         elif field == b"event":
             name = value.decode()
+
+
+async def _whole(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; the reader's own refuse the event of a long message."""
+    parts: list[bytes] = []
+    async for piece in content.iter_any():
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            yield b"".join((*parts, end))
+            parts.clear()
+        parts.append(rest)
 
 
 async def follow(
@@ -77,8 +88,8 @@ async def follow(
             failure: PalaverError = ConnectionFailed("the server closed the stream")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failure = ConnectionFailed(f"the stream broke: {error!r}")
-        except RemoteError as error:
-            if error.status not in (429, 502, 503, 504):
+        except (RemoteError, StoreError) as error:
+            if isinstance(error, RemoteError) and error.status not in (429, 502, 503, 504):
                 raise
             failure = error
         fruitless += 1

@@ -11,12 +11,15 @@ import msgspec
 
 from palaver.domain import errors
 from palaver.domain.errors import ConfigurationError, ConnectionFailed, PalaverError
+from palaver.domain.ids import MessageId
 from palaver.domain.values import ErrorInfo
 
 T = TypeVar("T")
 ATTEMPTS = 4
 """Of a request that may be repeated without harm, while the server cannot be reached."""
 BASE_S, CAP_S = 0.25, 8.0
+PROBLEM_JSON = "application/problem+json"
+"""Also of a prompt that was accepted and kept, which is 202."""
 
 
 class RemoteError(PalaverError):
@@ -41,6 +44,7 @@ class _Told(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
     request_id: str = ""
     turn_id: str = ""
+    prompt_id: str = ""
 
 
 def _by_code() -> dict[str, type[PalaverError]]:
@@ -62,11 +66,13 @@ def _by_code() -> dict[str, type[PalaverError]]:
 
 
 def error_of(status: int, body: bytes) -> PalaverError:
-    """What an answer that is no success tells."""
+    """What an answer tells that is not what was asked for."""
     try:
         told = msgspec.json.decode(body, type=_Told)
     except (msgspec.DecodeError, UnicodeDecodeError):
         told = _Told("remote", f"the server answered with status {status}")
+    if told.code == errors.PromptKept.code:
+        return errors.PromptKept(told.message, prompt=MessageId(told.prompt_id), hint=told.hint)
     known = _by_code().get(told.code)
     if known is not None:
         error = known.__new__(known)  # some are made of other things than their message
@@ -153,7 +159,7 @@ class Transport:
                     headers={"content-type": "application/json", **(headers or {})},
                 ) as response:
                     answer = await response.read()
-                    if response.status < 400:
+                    if response.status < 400 and response.content_type != PROBLEM_JSON:
                         return answer
                     failure: PalaverError = error_of(response.status, answer)
                     if response.status not in (502, 503, 504):
