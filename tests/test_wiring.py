@@ -11,7 +11,7 @@ from palaver.environment import Environment, read_environment
 from palaver.store.blobs import MemoryBlobStore
 from palaver.store.memory import MemoryStore
 from palaver.testing import ScriptedModel, ToldClock
-from palaver.wiring import Models
+from palaver.wiring import MODELS, Models
 
 
 def environment(tmp_path: Path, toml: str = "", **variables: str) -> Environment:
@@ -224,3 +224,18 @@ async def test_a_program_that_waits_is_ready_for_its_first_answer(tmp_path: Path
         subprocess.run, command, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+async def test_models_that_are_only_named_are_bounded(tmp_path: Path) -> None:
+    """Callers may name any number of models: the ones that are used stay, the others are let go."""
+    found = environment(tmp_path, OPENAI_API_KEY="k")
+    clock = ToldClock()
+    models = Models(found, default="offline", clock=clock)
+    first, used = models("openai:first"), models("openai:used")
+    for number in range(MODELS):
+        models(f"openai:m{number}")
+        assert models("openai:used") is used
+    assert models("openai:first") is not first
+    await clock.advance(found.settings.clocks.turn_s + 1.0)
+    models("openai:another")
+    await models.aclose()

@@ -1,8 +1,10 @@
 """The one place that reads the environment and names concrete parts. `palaver.open` is its door."""
 
+import asyncio
 import hashlib
 import os
 import random
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -41,14 +43,30 @@ if TYPE_CHECKING:
     from palaver.recovery.manager import ErrorRecoveryManager
 
 _SCOPE, _DEFAULTS = Scope(), UserPreferences()
+MODELS = 256
+"""That were named, and are kept."""
 
 
 class Models:
-    """Finds models by name, makes each once, and closes them all."""
+    """Finds models by name, makes each once, and closes them all.
 
-    def __init__(self, environment: Environment, *, default: "str | Model | BaseChatModel") -> None:
-        self._environment = environment
-        self._made: dict[str, Model] = {}
+    Of those that were only named, `MODELS` are kept: callers of a server may name any number. One
+    that nobody has named for long is closed when no turn can be using it any more.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        default: "str | Model | BaseChatModel",
+        clock: Clock | None = None,
+    ) -> None:
+        self._environment, self._clock = environment, clock or SystemClock()
+        self._given: dict[str, Model] = {}
+        self._named: OrderedDict[str, Model] = OrderedDict()
+        self._left: deque[tuple[float, Model]] = deque()
+        """Models that nobody finds any more, and when."""
+        self._closing: set[asyncio.Task[None]] = set()
         self.default = self.adopt(default)
 
     def adopt(self, given: "str | Model | BaseChatModel") -> str:
@@ -61,15 +79,28 @@ class Models:
             made = langchain.adopted(given, self._environment.settings)
         else:
             made = cast("Model", given)
-        self._made[made.name] = made
+        self._given[made.name] = made
         return made.name
 
     def __call__(self, name: str) -> Model:
         """The model called `name`, or the default for an empty name. Raises ConfigurationError."""
         name = name or self.default
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+        found = self._given.get(name) or self._named.get(name)
+        if found is None:
+            found = self._named[name] = self._make(name)
+            self._make_room()
+        elif name in self._named:
+            self._named.move_to_end(name)
+        return found
+
+    def _make_room(self) -> None:
+        now = self._clock.monotonic()
+        if len(self._named) > MODELS:
+            self._left.append((now, self._named.popitem(last=False)[1]))
+        while self._left and self._left[0][0] + self._environment.settings.clocks.turn_s < now:
+            task = asyncio.ensure_future(self._left.popleft()[1].aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def _make(self, name: str) -> Model:
         provider, _, model = name.partition(":")
@@ -95,8 +126,11 @@ class Models:
 
     async def aclose(self) -> None:
         """Close every model's connections."""
-        for model in self._made.values():
+        left = (model for _, model in self._left)
+        for model in (*self._given.values(), *self._named.values(), *left):
             await model.aclose()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
 
 def _check_address(address: str, variable: str) -> None:
@@ -300,7 +334,7 @@ async def parts(
     log.configure(found.log or None, level=found.log_level, secrets=hidden)
     clock = clock or SystemClock()
     async with AsyncExitStack() as closing:
-        models = Models(found, default=model or found.model)
+        models = Models(found, default=model or found.model, clock=clock)
         closing.push_async_callback(models.aclose)
         standing_in = [models.adopt(m) for m in _chosen(fallbacks, found)]
         for name in (models.default, *standing_in):
