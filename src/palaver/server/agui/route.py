@@ -42,7 +42,7 @@ _INPUT = {
                         "messages": {"type": "array", "items": {"type": "object"}},
                         "tools": {"type": "array", "items": {"type": "object"}},
                         "context": {"type": "array", "items": {"type": "object"}},
-                        "resume": {"type": "array", "items": {"type": "object"}},
+                        "resume": {"type": ["array", "null"], "items": {"type": "object"}},
                     },
                 },
                 "example": {
