@@ -31,6 +31,10 @@ CHECKS = (
 
 async def examine(served: Served, folder: Path, *options: str) -> None:
     """Run schemathesis against the server; its findings are the assertion's message."""
+    # Made once, and slowly on a slow machine; schemathesis gives its reading ten seconds.
+    async with served.http.get("/api/openapi.json") as document:
+        assert document.ok
+        await document.read()
     process = await asyncio.create_subprocess_exec(
         ST,
         "run",
