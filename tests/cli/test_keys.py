@@ -49,6 +49,12 @@ def test_key_is_shown_once(palaver: Palaver, tmp_path: Path) -> None:
         assert secret.encode() not in file.read_bytes(), file
 
 
+def test_first_key_closes_the_server(palaver: Palaver) -> None:
+    """Who makes the first key is told that everybody needs one from now on; it is said once."""
+    assert "every caller" in palaver("keys", "create", "--name", "laptop")[2]
+    assert "every caller" not in palaver("keys", "create", "--name", "phone")[2]
+
+
 def test_plain_prints_the_key_alone(palaver: Palaver) -> None:
     """For `KEY=$(palaver keys create … --plain)`: one line, and not a word beside it."""
     code, text, told = palaver("keys", "create", "--name", "ci", "--plain")

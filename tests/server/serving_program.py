@@ -55,7 +55,11 @@ async def main(path: str, port: str, drain_s: str, model: str) -> None:
         tools=[weigh],
         builtin_tools=False,
     ) as opened:
-        await serve(opened, announce=lambda address: print(address, flush=True))
+        await serve(
+            opened,
+            announce=lambda address: print(address, flush=True),
+            on_wait=lambda seconds: print(f"waits {seconds:g} s", flush=True),
+        )
     print("ended", flush=True)
 
 

@@ -183,7 +183,7 @@ async def test_clients_outlive_a_server(tmp_path: Path, end: signal.Signals) -> 
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """The first one waits for a turn that never ends; the second one does not."""
+    """The first one waits for a turn that never ends, and says so; the second one does not."""
     program = Program(tmp_path / "chat.db")
     async with (
         program.running(drain_s=600.0, model="never") as process,
@@ -198,6 +198,9 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             while await _status(http, "/api/health/ready") != 503:  # noqa: ASYNC110 - by HTTP
                 await asyncio.sleep(0.01)
+            assert process.stdout is not None
+            async with asyncio.timeout(60):
+                assert await process.stdout.readline() == b"waits 600 s\n"
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(60):
                 assert await process.wait() == 0

@@ -49,6 +49,7 @@ def create_key(db: str | None, asked: Asked, *, plain: bool, as_json: bool) -> i
             expires_at=None if asked.expires_s is None else time.time() + asked.expires_s,
             limits=KeyLimits(**limits) if limits else None,
         )
+        is_first = not await store.keys()
         key = await store.add_key(made.key, made.digest)
         told = f"{key.name}: {', '.join(key.scopes)}"
         await store.audit(AuditEntry(key.tenant, ACTOR, "key.created", key.id, detail=told))
@@ -62,6 +63,8 @@ def create_key(db: str | None, asked: Asked, *, plain: bool, as_json: bool) -> i
                 f"key {key.id} of tenant {key.tenant}, {_ends(key)}; it may {', '.join(key.scopes)}"
             )
             exits.say("it is shown this once; send it as `Authorization: Bearer KEY`")
+            if is_first:
+                exits.say("it is the first one: from now on the server wants a key of every caller")
         return exits.OK
 
     return _with_store(db, work)

@@ -74,7 +74,13 @@ def _run(wanted: Wanted, environment: "Environment") -> int:
                 exits.say(f"Palaver serves {model} at {address}  (Ctrl-C ends it)")
                 exits.say(f"  try: curl {address}/api/health/ready")
 
-            await listen(server, announce=announce)
+            def wait(seconds: float) -> None:
+                exits.say(
+                    f"ending: answers under way have {seconds:g} s (Ctrl-C again: none); "
+                    "what is left runs on with the next start"
+                )
+
+            await listen(server, announce=announce, on_wait=wait)
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())

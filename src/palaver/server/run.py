@@ -1,9 +1,12 @@
 """Starting and ending: from settings to a listening server, and from SIGTERM to its last turn."""
 
 import asyncio
+import errno
 import ipaddress
+import logging
+import os
 import signal
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
@@ -107,18 +110,21 @@ def lifelong(path: str | None, **options: Any) -> ASGIApp:
     return app
 
 
-async def serve(server: Server, *, announce: Any = None) -> None:
+async def serve(
+    server: Server, *, announce: Any = None, on_wait: Callable[[float], None] | None = None
+) -> None:
     """Listen until a signal asks for the end, and end well: ready no more, running turns have
     `drain_s`, streams are closed with the word to come back, what still runs is left to the next
-    start. `announce(address)` is called when clients can connect.
+    start. `announce(address)` is called when clients can connect, `on_wait(drain_s)` when the end
+    waits for running turns.
 
     Raises ConfigurationError where the address cannot be listened on.
     """
     _allow_connections()
-    listener = _Listener(server, announce)
+    listener = _Listener(server, announce, on_wait=on_wait)
     await listener.serve()
     if not listener.started:
-        raise _cannot_listen(server)
+        raise _cannot_listen(server, listener.refusal)
 
 
 @asynccontextmanager
@@ -132,17 +138,23 @@ async def listening(server: Server) -> AsyncIterator[str]:
     try:
         await asyncio.wait((running, address), return_when=asyncio.FIRST_COMPLETED)
         if not address.done():
-            raise _cannot_listen(server)
+            raise _cannot_listen(server, listener.refusal)
         yield address.result()
     finally:
         await listener.end()
         await running
 
 
-def _cannot_listen(server: Server) -> ConfigurationError:
+def _cannot_listen(server: Server, refusal: OSError | None) -> ConfigurationError:
+    place = f"{_written(server.settings.host)}:{server.settings.port}"
+    if refusal is None or refusal.errno == errno.EADDRINUSE:
+        hint = "Another program uses the port: choose one with --port."
+        return ConfigurationError(f"cannot listen on {place}", hint=hint)
+    # asyncio puts more words around what the system says; a name that nobody knows has no number.
+    number = refusal.errno or 0
+    why = os.strerror(number) if number > 0 else refusal.strerror
     return ConfigurationError(
-        f"cannot listen on {server.settings.host}:{server.settings.port}",
-        hint="Another program may use the port: choose one with --port.",
+        f"cannot listen on {place}: {why}", hint="Choose another --host or --port."
     )
 
 
@@ -182,9 +194,18 @@ def configuration(server: Server) -> uvicorn.Config:
 
 
 class _Listener(uvicorn.Server):
-    def __init__(self, server: Server, announce: Any, *, takes_signals: bool = True) -> None:
+    def __init__(
+        self,
+        server: Server,
+        announce: Any,
+        *,
+        takes_signals: bool = True,
+        on_wait: Callable[[float], None] | None = None,
+    ) -> None:
         super().__init__(configuration(server))
         self._server, self._announce, self._takes_signals = server, announce, takes_signals
+        self._on_wait = on_wait
+        self.refusal: OSError | None = None
         self._ending: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -194,8 +215,10 @@ class _Listener(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         try:
-            await super().startup(sockets)
-        except SystemExit:  # uvicorn has logged why it cannot listen
+            with _untold():
+                await super().startup(sockets)
+        except SystemExit as gone:
+            self.refusal = gone.__context__ if isinstance(gone.__context__, OSError) else None
             self.should_exit = True
             return
         if self.started and self._announce is not None:
@@ -212,8 +235,21 @@ class _Listener(uvicorn.Server):
     async def end(self) -> None:
         """Drain, then stop listening."""
         log.get("server").info("draining")
+        if self._on_wait is not None and self._server.tenants.is_busy():
+            self._on_wait(self._server.settings.drain_s)
         await self._server.drain()
         self.should_exit = True
+
+
+@contextmanager
+def _untold() -> Generator[None, None, None]:
+    """uvicorn logs why it cannot listen, to a terminal that nobody has set up; we raise it."""
+    logger = logging.getLogger("uvicorn.error")
+    was, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was
 
 
 def _written(host: str) -> str:

@@ -84,6 +84,10 @@ class Tenants:
         """Those in memory."""
         return [*(each.manager for each in self._tenants.values()), *self._passing]
 
+    def is_busy(self) -> bool:
+        """Whether a turn runs."""
+        return any(not each.streams.is_idle for each in self.open_managers())
+
     async def drain(self, seconds: float) -> None:
         """Return when no turn runs any more, or after `seconds`."""
         await asyncio.gather(*(m.streams.drain(seconds) for m in self.open_managers()))
