@@ -1,5 +1,6 @@
 """Limits of requests, tokens, turns and money: on every way in, and counted where it is stored."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -103,6 +104,33 @@ async def test_refused_turns_keep_no_place(serving: Serving) -> None:
         assert (await say(served, one, sent, idempotency_key="k")).status == 200
         assert (await say(served, "conv_none", sent)).status == 404
     assert (await say(served, two, sent)).status == 200
+
+
+async def test_asking_again_is_no_new_turn(serving: Serving) -> None:
+    """A message that is sent again under its key, because the answer got lost, leads to its turn
+    even where the limits that it took up would let no other begin; another one is refused."""
+    goes_on = asyncio.Event()
+    model = ScriptedModel()
+    model.when("", [Say("Wait."), Pause(until=goes_on)])
+    served = await serving(model)
+    _, sent = await key(served, concurrent_turns=1, tokens_per_minute=1)
+    conversation = await served.conversation()
+    place = f"/api/conversations/{conversation}/turns"
+
+    async def ask(text: str = "Hi", key: str = "k") -> tuple[int, dict[str, Any]]:
+        body = {"text": text, "idempotency_key": key}
+        response = await served.http.post(place, json=body, headers=sent)
+        return response.status, await response.json()
+
+    first = await ask()
+    assert first[0] == 202
+    assert await ask() == first  # it runs, and has the only place
+    assert (await ask(key="other"))[0] == 429
+    goes_on.set()
+    await (await served.http.get(first[1]["events"], headers=sent)).read()
+    await served.server.spending.settled()
+    assert await ask() == first  # it has used up the tokens
+    assert (await ask(text="Something else"))[0] == 429
 
 
 async def test_held_turns_keep_no_place(serving: Serving) -> None:

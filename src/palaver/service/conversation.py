@@ -191,7 +191,14 @@ class Conversation(Changing, Continuing, Compacting):
     async def _begin(
         self, command: SendMessage, on_busy: OnBusy, on_unreachable: OnUnreachable | None
     ) -> StreamSession:
-        reviewed = await self._states.review(command)
+        try:
+            reviewed = await self._states.review(command)
+        except PalaverError:
+            # Asked again because the answer got lost: nothing begins, so no limit is in the way.
+            known = await self._states.accepted_before(command)
+            if known is None:
+                raise
+            return await self._sessions.reading(self.id, self.state.resent_as(known))
         if not isinstance(reviewed, SendMessage):
             raise ActionBlocked("a middleware made something else of the message")
         mode = on_unreachable or self._runner.settings.outbox.on_unreachable

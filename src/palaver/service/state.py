@@ -23,6 +23,7 @@ from palaver import log
 from palaver.domain import snapshot as snapshots
 from palaver.domain.errors import (
     ConversationBusy,
+    IdempotencyMismatch,
     InvalidInput,
     ReadOnlyConversation,
     StaleWriter,
@@ -255,6 +256,13 @@ class StateManager:
         self._advance(trial, appended)
         self._held.snapshot_at = 0
         return StateChange(before, self.state, facts), (redaction, appended)
+
+    async def accepted_before(self, action: SendMessage) -> TurnId | None:
+        """The turn that the message's idempotency key has opened; None where there is none, or it
+        was for another message."""
+        with suppress(IdempotencyMismatch):
+            return await self._turn_of_key(QueuedPrompt(action.message, action.idempotency_key))
+        return None
 
     async def review(self, action: StateAction) -> StateAction:
         """What middleware makes of an action. Raises what middleware raises."""
