@@ -10,6 +10,7 @@ from palaver.server import (
     catalogue,
     context,
     conversations,
+    docs_page,
     document,
     errors,
     files,
@@ -25,7 +26,7 @@ from palaver.server import (
 )
 from palaver.server.agui import route as agui
 from palaver.server.core import Server, asked_by
-from palaver.server.gate import DOCS, Gate
+from palaver.server.gate import Gate
 from palaver.server.v1 import app as v1
 
 ABOUT = """Conversations with language models: they are kept, compacted, streamed and recovered.
@@ -72,8 +73,7 @@ def create_app(server: Server) -> ASGIApp:
         title="Palaver",
         version=__version__,
         description=ABOUT,
-        docs_url=DOCS,
-        swagger_ui_oauth2_redirect_url=None,
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
         generate_unique_id_function=operation_of,
@@ -83,6 +83,7 @@ def create_app(server: Server) -> ASGIApp:
     for router in ROUTERS:
         app.include_router(router, prefix="/api")
     app.include_router(operations.metrics_router)
+    app.include_router(docs_page.router)
     for router in v1.ROUTERS:
         app.include_router(router, prefix="/v1")
     document.describe(app, asks())

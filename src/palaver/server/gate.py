@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from palaver import log
 from palaver.domain.errors import PalaverError
 from palaver.domain.values import ErrorInfo
+from palaver.server import docs_page
 from palaver.server.bounds import BodyTooLarge, BoundedBody
 from palaver.server.core import Server
 from palaver.server.errors import INTERNAL, answer, status_of
@@ -23,8 +24,6 @@ from palaver.server.watch import Watch
 Pairs = list[tuple[bytes, bytes]]
 
 UPLOADS = "/api/files"
-DOCS = "/api/docs"
-"""A page of its own, with scripts; everything else that leaves here is data."""
 SECURITY: Pairs = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -33,13 +32,7 @@ SECURITY: Pairs = [
 ]
 _POLICY = b"content-security-policy"
 NO_SCRIPTS = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
-_DOCS_POLICY = (
-    b"default-src 'none'; script-src https://cdn.jsdelivr.net 'unsafe-inline'; "
-    b"style-src https://cdn.jsdelivr.net 'unsafe-inline'; img-src data: https:; "
-    b"connect-src 'self'; frame-ancestors 'none'"
-)
-DOCS_SCRIPTS = (_POLICY, _DOCS_POLICY)
-"""FastAPI's page takes its scripts from there. They talk to nobody else."""
+_DOCS = (_POLICY, docs_page.POLICY)
 NO_STORE = (b"cache-control", b"no-store")
 EXPOSED = (
     "x-request-id, retry-after, location, content-disposition, x-palaver-conversation, "
@@ -136,7 +129,7 @@ class Gate:
 
     def _sending(self, scope: Scope, headers: Headers, send: Send) -> "_Send":
         extra: Pairs = [(b"x-request-id", scope["palaver.request_id"].encode()), *SECURITY]
-        extra.append(DOCS_SCRIPTS if scope["path"] == DOCS else NO_SCRIPTS)
+        extra.append(_DOCS if scope["path"] == docs_page.PLACE else NO_SCRIPTS)
         origin = headers.get("origin")
         if origin is not None and self._origins.is_listed(origin):
             extra += [
