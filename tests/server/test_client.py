@@ -167,10 +167,13 @@ async def test_a_prompt_that_is_kept(serving: Serving) -> None:
 
 
 async def test_nobody_there(unused_tcp_port: int) -> None:
-    """A server that is not there is said to be, after some tries."""
-    async with client.connect(f"http://127.0.0.1:{unused_tcp_port}") as palaver:
-        with pytest.raises(ConnectionFailed):
+    """A server that is not there is said to be, after some tries, in words for people."""
+    address = f"http://127.0.0.1:{unused_tcp_port}"
+    async with client.connect(address) as palaver:
+        with pytest.raises(ConnectionFailed) as caught:
             await palaver.create()
+        assert str(caught.value) == f"no answer from {address}: connection refused"
+        assert "palaver serve" in caught.value.hint
 
 
 def test_it_needs_no_server_packages() -> None:

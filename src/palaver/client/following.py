@@ -6,7 +6,7 @@ from typing import NamedTuple
 import aiohttp
 import msgspec
 
-from palaver.client.transport import RemoteError, Transport, error_of
+from palaver.client.transport import RemoteError, Transport, error_of, why
 from palaver.domain.errors import ConnectionFailed, PalaverError, StoreError
 from palaver.domain.stream import TERMINAL, StreamEvent
 from palaver.streams.cursor import After, Cursor
@@ -87,7 +87,7 @@ async def follow(
                     return
             failure: PalaverError = ConnectionFailed("the server closed the stream")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            failure = ConnectionFailed(f"the stream broke: {error!r}")
+            failure = ConnectionFailed(f"the stream broke: {why(error)}")
         except (RemoteError, StoreError) as error:
             if isinstance(error, RemoteError) and error.status not in (429, 502, 503, 504):
                 raise

@@ -1,6 +1,7 @@
 """Requests to a server: what it answers, or the error that it tells, as one of ours."""
 
 import asyncio
+import os
 import random
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -45,6 +46,13 @@ class _Told(msgspec.Struct, frozen=True):
     request_id: str = ""
     turn_id: str = ""
     prompt_id: str = ""
+
+
+def why(error: Exception) -> str:
+    """What went wrong with a connection, in the words of the system or of the HTTP client."""
+    if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
+        return os.strerror(error.os_error.errno or 0).lower()
+    return str(error) or type(error).__name__
 
 
 def _by_code() -> dict[str, type[PalaverError]]:
@@ -165,7 +173,10 @@ class Transport:
                     if response.status not in (502, 503, 504):
                         raise failure
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                failure = ConnectionFailed(f"the server cannot be reached: {error!r}")
+                failure = ConnectionFailed(
+                    f"no answer from {self._base}: {why(error)}",
+                    hint="Check the address, and whether `palaver serve` runs there.",
+                )
             if attempt == tries:
                 raise failure
             await self.pause(attempt)
