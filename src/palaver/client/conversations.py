@@ -20,6 +20,8 @@ from palaver.domain.values import (
     UserPreferences,
 )
 from palaver.service.reply import Collector, Reply
+from palaver.service.turn_status import TurnStatus
+from palaver.store.base import SearchHit
 from palaver.streams.cursor import After
 from palaver.streams.session import Numbered
 from palaver.system import new_id
@@ -70,31 +72,8 @@ class ListedPage(msgspec.Struct, frozen=True):
     cursor: str | None = None
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """A message that matches; `spans` are (start, end) in `snippet`."""
-
-    conversation: ConversationId
-    message: MessageId
-    role: str
-    snippet: str
-    spans: tuple[tuple[int, int], ...] = ()
-    title: str = ""
-
-
-class TurnInfo(msgspec.Struct, frozen=True):
-    """A turn as it stands."""
-
-    id: TurnId
-    conversation: ConversationId
-    open: bool
-    held: SuspendReason | None = None
-    waiting: tuple[ToolCall, ...] = ()
-    outcome: TurnOutcome | None = None
-    error: ErrorInfo | None = None
-
-
 class _Hits(msgspec.Struct, frozen=True):
-    items: tuple[Hit, ...]
+    items: tuple[SearchHit, ...]
 
 
 class _Messages(msgspec.Struct, frozen=True):
@@ -210,16 +189,16 @@ class Conversation:
             if is_held and (await self.turn(turn)).held is not None:
                 return
 
-    async def turn(self, turn: str) -> TurnInfo:
+    async def turn(self, turn: str) -> TurnStatus:
         """A turn as it stands. Raises NotFound."""
-        return await self._transport.ask("GET", f"/turns/{turn}", TurnInfo)
+        return await self._transport.ask("GET", f"/turns/{turn}", TurnStatus)
 
     async def cancel(self) -> None:
         """End the open turn, running or held; what came is kept."""
         opened = (await self.refresh()).turn
         if opened is not None:
             path = f"/turns/{opened.id}/cancel"
-            await self._transport.ask("POST", path, TurnInfo, is_repeatable=True)
+            await self._transport.ask("POST", path, TurnStatus, is_repeatable=True)
 
     async def decide(self, call_id: str, *, approve: bool, note: str = "") -> TurnId:
         """Allow or refuse a call that waits. After the last one the turn goes on by itself."""
@@ -227,7 +206,7 @@ class Conversation:
         turn = "" if opened is None else opened.id
         decision = {"call": call_id, "approve": approve, "note": note}
         path = f"/turns/{turn or 'none'}/decisions"
-        found = await self._transport.ask("POST", path, TurnInfo, body={"decisions": [decision]})
+        found = await self._transport.ask("POST", path, TurnStatus, body={"decisions": [decision]})
         return found.id
 
     async def resume(self, decisions: dict[str, bool]) -> Reply:
@@ -286,7 +265,7 @@ class Client:
             params["cursor"] = cursor
         return await self._transport.ask("GET", "/conversations", ListedPage, params=params)
 
-    async def search(self, query: str, *, limit: int = 20) -> tuple[Hit, ...]:
+    async def search(self, query: str, *, limit: int = 20) -> tuple[SearchHit, ...]:
         """Messages with all words of `query`, the best first."""
         params = {"q": query, "limit": str(limit)}
         return (await self._transport.ask("GET", "/search", _Hits, params=params)).items
@@ -299,9 +278,9 @@ class Client:
             if error.code != "not_found":
                 raise
 
-    async def turn(self, turn: str) -> TurnInfo:
+    async def turn(self, turn: str) -> TurnStatus:
         """A turn as it stands. Raises NotFound."""
-        return await self._transport.ask("GET", f"/turns/{turn}", TurnInfo)
+        return await self._transport.ask("GET", f"/turns/{turn}", TurnStatus)
 
     async def follow(self, turn: str, *, after: After = 0) -> AsyncIterator[Numbered | Replaced]:
         """The events of a turn behind `after`, to its end; see `Conversation.follow`."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from palaver.client import conversations as asynchronous
-from palaver.client.conversations import ConversationInfo, Hit, ListedPage, TurnInfo
+from palaver.client.conversations import ConversationInfo, ListedPage
 from palaver.client.following import Replaced
 from palaver.domain.ids import ConversationId, TurnId
 from palaver.domain.messages import Block, Message
@@ -19,6 +19,8 @@ from palaver.domain.stream import StreamEvent
 from palaver.domain.values import UserPreferences
 from palaver.loop_thread import LoopThread
 from palaver.service.reply import Reply
+from palaver.service.turn_status import TurnStatus
+from palaver.store.base import SearchHit
 from palaver.streams.cursor import After
 from palaver.streams.session import Numbered
 
@@ -89,7 +91,7 @@ class Conversation:
         """The events of a turn behind `after`, to its end or to a suspension that lasts."""
         return self._loop.iterate(self._wrapped.follow(turn, after=after))
 
-    def turn(self, turn: str) -> TurnInfo:
+    def turn(self, turn: str) -> TurnStatus:
         """A turn as it stands. Raises NotFound."""
         return self._loop.run(self._wrapped.turn(turn))
 
@@ -137,7 +139,7 @@ class Client:
         """Conversations by newest change."""
         return self._loop.run(self._wrapped.list(limit=limit, cursor=cursor, archived=archived))
 
-    def search(self, query: str, *, limit: int = 20) -> tuple[Hit, ...]:
+    def search(self, query: str, *, limit: int = 20) -> tuple[SearchHit, ...]:
         """Messages with all words of `query`, the best first."""
         return self._loop.run(self._wrapped.search(query, limit=limit))
 
@@ -145,7 +147,7 @@ class Client:
         """Erase a conversation."""
         self._loop.run(self._wrapped.delete(conversation))
 
-    def turn(self, turn: str) -> TurnInfo:
+    def turn(self, turn: str) -> TurnStatus:
         """A turn as it stands. Raises NotFound."""
         return self._loop.run(self._wrapped.turn(turn))
 
