@@ -39,7 +39,7 @@ ONE, TWO = CallId("one"), CallId("two")
 class Terminal:
     """A screen of 70 columns; `lines` is what somebody sees in the end, scrolled back."""
 
-    def __init__(self, *, height: int = 20, colour: bool = False) -> None:
+    def __init__(self, *, height: int = 20, colour: bool = False, silent_s: float = 600.0) -> None:
         self.out = io.StringIO()
         console = Console(
             file=self.out,
@@ -50,7 +50,7 @@ class Terminal:
             color_system="standard" if colour else None,
             highlight=False,
         )
-        self.screen = LiveScreen(console)
+        self.screen = LiveScreen(console, silent_s=silent_s)
 
     def show(self, *events: StreamEvent) -> "Terminal":
         for event in events:
@@ -185,10 +185,13 @@ def test_an_answer_that_breaks_goes_on_where_it_broke() -> None:
         BlockReset("tool_call", CallId("c1")),
         RetryScheduled(1, 0.4, cut, continues=True),
         AttemptStarted(2, "m", continues=True),
+        RetryScheduled(2, 1.5, ErrorInfo("network", "no connection"), continues=True),
+        AttemptStarted(3, "m", continues=True),
         TextDelta("answer"),
         END,
     )
     assert "the answer broke off (cut off); it goes on in 0.4 s" in terminal.text
+    assert "asking for the rest again in 1.5 s: no connection" in terminal.text
     assert "weather  made anew" in terminal.text
 
 
@@ -251,6 +254,18 @@ async def test_frames_go_on_by_themselves() -> None:
         async with asyncio.timeout(60):
             while "second" not in terminal.text:  # noqa: ASYNC110 - a screen tells nobody
                 await asyncio.sleep(0.01)
+
+
+async def test_an_answer_that_stands_still_is_said_to_wait() -> None:
+    """Silence in the middle of an answer shows a wheel, which the next word takes away."""
+    terminal = Terminal(silent_s=0.0)
+    async with terminal.screen.live():
+        terminal.show(*START, TextDelta("Once upon"))
+        async with asyncio.timeout(60):
+            while "waiting" not in terminal.text:  # noqa: ASYNC110 - a screen tells nobody
+                await asyncio.sleep(0.01)
+        terminal.show(TextDelta(" a time."), END)
+    assert [line for line in terminal.lines if line] == ["Once upon a time."]
 
 
 async def test_failures_pass_through() -> None:

@@ -5,6 +5,7 @@ is repainted at most 12 times a second, and less often when painting takes long.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -50,6 +51,8 @@ from palaver.domain.stream import (
 
 Streamed = TypeVar("Streamed", Answer, Thinking)
 FRAME_S = 1 / 12
+SILENT_S = 5.0
+"""An answer that stands still for so long is said to wait: nobody can tell a pause from the end."""
 WHEEL_S = 0.125
 THEME = Theme(
     {
@@ -71,8 +74,9 @@ def make_console() -> Console:
 class LiveScreen:
     """Shows turns on a terminal that can move its cursor."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, silent_s: float = SILENT_S) -> None:
         self.console = console
+        self._silent_s, self._heard_at = silent_s, math.inf
         self._painter = Painter(console)
         self._glyphs = Glyphs(unicode=console.encoding.lower().startswith("utf"))
         self._items: deque[Item] = deque()
@@ -84,6 +88,7 @@ class LiveScreen:
 
     def show(self, event: StreamEvent) -> None:
         """Show what has happened, now or with the next frame."""
+        self._heard_at = time.monotonic()
         self._held = False
         self._take(event)
         self._dirty = not self._held
@@ -188,7 +193,7 @@ class LiveScreen:
         for card in self._cards.values():
             card.stop()
         self._cards.clear()
-        self._status = ""
+        self._status, self._heard_at = "", math.inf
         told = ending(event, partial=self._has_text)
         self._has_text = False
         pieces = self._taken()
@@ -224,10 +229,16 @@ class LiveScreen:
 
     async def _frames(self) -> None:
         while True:
+            self._notice_silence()
             moving = bool(self._cards or self._status)
             await asyncio.sleep(max(self._pause_s, WHEEL_S if moving and not self._dirty else 0))
             if (self._dirty or moving) and not self._held:
                 self._paint()
+
+    def _notice_silence(self) -> None:
+        is_still = not (self._cards or self._status or self._held)
+        if is_still and time.monotonic() - self._heard_at >= self._silent_s:
+            self._status, self._since = "waiting", self._heard_at
 
     def _paint(self) -> None:
         began = time.monotonic()

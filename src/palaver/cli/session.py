@@ -135,7 +135,7 @@ class ChatSession:
             parts.append(f"{len(self.attachments)} attached")
         if self.conversation is not None and self.conversation.state.metadata.title:
             parts.append(self.conversation.state.metadata.title)
-        return " · ".join(parts)
+        return " · ".join(filter(None, parts))
 
     def _context(self) -> str:
         if self.conversation is None:

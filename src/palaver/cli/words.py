@@ -35,8 +35,10 @@ CUTS = {
 def retrying(event: RetryScheduled) -> str:
     """Why the next attempt waits."""
     why = one_line(event.error.message, 200)
-    if event.continues:
+    if event.continues and event.error.code == "stream_truncated":
         return f"the answer broke off ({why}); it goes on in {seconds(event.wait_s)}"
+    if event.continues:  # what goes on with it failed as well
+        return f"asking for the rest again in {seconds(event.wait_s)}: {why}"
     return f"retrying in {seconds(event.wait_s)}: {why}"
 
 
