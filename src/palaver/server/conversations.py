@@ -239,7 +239,7 @@ def made(handle: Handle) -> Response:
         201,
         Conversation,
         "It is there.",
-        errors=STORED,
+        errors=(404, *STORED),
         location="The conversation.",
         links=LINKS,
     ),

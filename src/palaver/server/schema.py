@@ -116,9 +116,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def events(kind: Any) -> dict[str, Any]:
-    """`content` of an answer that streams values of this type: each event's `data` is one."""
-    data = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(kind)}
+def events(*among: Any) -> dict[str, Any]:
+    """`content` of an answer that streams values of these types: each event's `data` is one."""
+    schema = {"anyOf": [_ref(kind) for kind in among]}
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": schema}
     names = {"type": "string", "description": "The `type` of the data."}
     id = {"type": "string", "description": "For `Last-Event-ID`."}
     properties = {"id": id, "event": names, "data": data, "retry": {"type": "integer"}}

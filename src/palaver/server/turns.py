@@ -15,9 +15,10 @@ from palaver.domain.errors import InvalidInput
 from palaver.domain.ids import CallId, ConversationId, TurnId
 from palaver.domain.messages import File, Image, Text, ToolResult
 from palaver.domain.stream import StreamEvent
-from palaver.domain.values import TurnOutcome
+from palaver.domain.values import ErrorInfo, TurnOutcome
 from palaver.server.core import Approver, Caller, Reader, Writer
 from palaver.server.errors import Draining, NotPossibleNow, about_the_state
+from palaver.server.following import Snapshot
 from palaver.server.given import (
     AnyId,
     Content,
@@ -135,7 +136,7 @@ def opening(*errors: int) -> dict[int | str, dict[str, object]]:
     )
     found[202]["content"] |= problems(202)[202]["content"]
     whole = answers(200, Reply, "The whole answer (`wait`), or the turn's events (`stream`).")[200]
-    whole["content"] |= events(StreamEvent)
+    whole["content"] |= events(StreamEvent | Snapshot, ErrorInfo)
     return {200: whole, **found}
 
 
@@ -249,7 +250,7 @@ class _Streamed(Response):
 
 def _events() -> dict[int | str, dict[str, object]]:
     found = answers(200, None, "Server-sent events, to the turn's end.", errors=(404,))
-    found[200]["content"] = events(StreamEvent)
+    found[200]["content"] = events(StreamEvent | Snapshot, ErrorInfo)
     return found
 
 
