@@ -268,6 +268,20 @@ async def test_an_answer_that_stands_still_is_said_to_wait() -> None:
     assert [line for line in terminal.lines if line] == ["Once upon a time."]
 
 
+async def test_what_was_shown_stays_when_the_program_is_ended() -> None:
+    """A program that is asked to end in the middle of an answer leaves its words on the screen."""
+    terminal = Terminal()
+
+    async def answer() -> None:
+        async with terminal.screen.live():
+            terminal.show(*START, TextDelta("Once upon a"))
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await answer()
+    assert "Once upon a" in terminal.text
+
+
 async def test_failures_pass_through() -> None:
     """What goes wrong while frames are painted comes out as itself."""
     with pytest.raises(StoreFull):

@@ -223,6 +223,7 @@ class LiveScreen:
                     yield
                 finally:
                     frames.cancel()
+                    self._close_text()  # where a turn was left in the middle: what was shown stays
                     self._painter.paint(self._taken(), ())
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # what went wrong within, as it was raised
