@@ -1,4 +1,4 @@
-"""Places where a server cannot listen."""
+"""Where a server cannot listen, and where there is nothing to be had."""
 
 import logging
 
@@ -31,3 +31,11 @@ async def test_an_address_of_another_machine(serving: Serving) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1:0: \w"):
         async with listening(server):
             pass
+
+
+async def test_a_place_that_is_not_there(serving: Serving) -> None:
+    """Whoever opens the address alone, in a browser say, is told where to go."""
+    served = await serving()
+    async with served.http.get("/") as answer:
+        assert answer.status == 404
+        assert "/api/docs" in (await answer.json(content_type=None))["hint"]

@@ -208,7 +208,8 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        info = ErrorInfo(code, str(error.detail))
+        hint = "Routes are below /api and /v1; /api/docs shows them." if code == "not_found" else ""
+        info = ErrorInfo(code, str(error.detail), hint)
         made = answer(info, error.status_code, request_id=request_id_of(request))
         made.headers.update(error.headers or {})
         if error.status_code == 405:
