@@ -310,15 +310,18 @@ class Conversation(Changing, Continuing, Compacting):
             raise InvalidInput("no turn waits for a decision")
         self._runner.check_ready(self.state)
         command = await self._states.review(DecideCall(CallId(call_id), approve, note))
-        await self._sessions.settled(opened.id)
         await self._check_waiting(opened.id, call_id)
-        session = await self._sessions.own(opened.id)
-        with self._sessions.beginning(opened.id):
-            done = await self._states.dispatch(command, is_reviewed=True)
-            if done.state.turn is not None and not done.state.turn.waiting:
-                # Whoever decides the last call goes on, also if another took the turn meanwhile.
-                session = await self._sessions.own_beginning(opened.id)
-                self._runner.run_on(self._states, session, self._question())
+        async with self._sessions.alone(opened.id):
+            await self._check_waiting(opened.id, call_id)
+            await self._sessions.settled(opened.id)
+            session = await self._sessions.own(opened.id)
+            with self._sessions.beginning(opened.id):
+                done = await self._states.dispatch(command, is_reviewed=True)
+                if done.state.turn is not None and not done.state.turn.waiting:
+                    # Whoever decides the last call goes on, also if another took the turn
+                    # meanwhile.
+                    session = await self._sessions.own_beginning(opened.id)
+                    self._runner.run_on(self._states, session, self._question())
         return session
 
     async def _check_waiting(self, turn: TurnId, call_id: str) -> None:

@@ -93,7 +93,7 @@ class TurnEnder:
     async def cancel(self, states: StateManager, turn: TurnId) -> None:
         """Cancel a turn that no task of this process works on: a held one, or another process's,
         which finds out that the turn was taken and stops working on it."""
-        async with self._lock(turn):
+        async with self._sessions.alone(turn), self._lock(turn):
             if self._sessions.is_running(turn):  # somebody has just decided its last call
                 (await self._sessions.own(turn)).cancel()
                 await self._sessions.settled(turn)
