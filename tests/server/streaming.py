@@ -67,6 +67,8 @@ class Whole:
 
     def take(self, event: Sent) -> None:
         """Add an event. Fails where one is missing, or comes twice."""
+        if event.kind == "server.draining":
+            return
         epoch, number = map(int, event.id.split(":"))
         if self.cursor:
             known, last = map(int, self.cursor.split(":"))

@@ -31,6 +31,7 @@ HEADERS = [
 ]
 RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b": here\n\n"
+DRAINING = b'event: server.draining\ndata: {"retry_ms":1000}\n\n'
 _encoder = msgspec.json.Encoder()
 _heads: dict[type, bytes] = {}
 
@@ -105,7 +106,12 @@ class EventStream:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        last = self._last_word() if self._is_ending else b""
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _last_word(self) -> bytes:
+        """What a reader is told whose stream the server has to end."""
+        return b""
 
     async def _write(self) -> None:
         await self._put(RETRY)
@@ -167,6 +173,9 @@ class TurnStream(EventStream):
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(caller, _written(caller, session, after), headers=headers)
+
+    def _last_word(self) -> bytes:
+        return DRAINING if self._caller.server.is_draining else b""
 
 
 async def _written(

@@ -11,7 +11,7 @@ from hashlib import sha256
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from palaver.domain.errors import Conflict, InvalidInput, NotFound, PalaverError
 from palaver.domain.ids import TurnId
@@ -158,13 +158,8 @@ class _RunStream(EventStream):
         super().__init__(caller, chunks)
         self._translator = translator
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sending(message: Message) -> None:
-            if self._is_ending and not message.get("more_body", True):
-                message = {**message, "body": _lines(self._translator.failed(ENDING))}
-            await send(message)
-
-        await super().__call__(scope, receive, sending)
+    def _last_word(self) -> bytes:
+        return _lines(self._translator.failed(ENDING))
 
     async def _write(self) -> None:
         async for chunk in self._chunks:

@@ -11,7 +11,7 @@ from typing import Self, TypeVar, cast
 
 import msgspec
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from palaver.domain.errors import PalaverError
 from palaver.domain.values import ErrorInfo
@@ -56,15 +56,8 @@ class OpenAIStream(EventStream):
         super().__init__(caller, cast("AsyncGenerator[bytes, None]", chunks), headers=headers)
         self._closed = closed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `EventStream`."""
-
-        async def sending(message: Message) -> None:
-            if self._is_ending and not message.get("more_body", True):
-                message = {**message, "body": self._closed}
-            await send(message)
-
-        await super().__call__(scope, receive, sending)
+    def _last_word(self) -> bytes:
+        return self._closed
 
     async def _write(self) -> None:
         async for chunk in self._chunks:
