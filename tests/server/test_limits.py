@@ -60,6 +60,9 @@ async def test_requests_per_minute(serving: Serving) -> None:
     assert problem["retryable"]
     assert 0 < problem["retry_after_s"] <= 60
     assert 0 < int(refused.headers["retry-after"]) <= 60
+    told = [refused.headers[f"ratelimit-{name}"] for name in ("limit", "remaining")]
+    assert told == ["2", "0"]
+    assert 0 < int(refused.headers["ratelimit-reset"]) <= 60
 
 
 async def test_limits_of_everybody(serving: Serving) -> None:

@@ -184,18 +184,29 @@ INTERNAL = ErrorInfo(
 )
 
 
+def _nothing_left(error: QuotaExceeded) -> dict[str, str]:
+    return {
+        "ratelimit-limit": f"{error.allowed:g}",
+        "ratelimit-remaining": "0",
+        "ratelimit-reset": str(max(0, math.ceil(error.retry_after_s))),
+    }
+
+
 def install(app: FastAPI) -> None:
     """Have every error of every route leave in this shape."""
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, PalaverError)
-        return answer(
+        made = answer(
             error.info(),
             status_of(error),
             request_id=request_id_of(request),
             turn_id=str(getattr(error, "turn", "")),
             prompt_id=str(getattr(error, "prompt", "")),
         )
+        if isinstance(error, QuotaExceeded):
+            made.headers.update(_nothing_left(error))
+        return made
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
