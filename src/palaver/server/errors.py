@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from palaver import log
-from palaver.domain.errors import InvalidInput, PalaverError
+from palaver.domain.errors import InvalidInput, PalaverError, QuotaExceeded
 from palaver.domain.values import ErrorInfo
 
 PROBLEM_JSON = "application/problem+json"
