@@ -1,5 +1,6 @@
 """A program that is killed, or asked to end, in the middle of an answer: what its user sees."""
 
+import asyncio
 import os
 import re
 import signal
@@ -12,8 +13,11 @@ from pathlib import Path
 import apsw
 import pytest
 
+import palaver as library
 from palaver.cli import exits
 from palaver.cli.main import run
+from palaver.cli.unfinished import unfinished
+from palaver.testing import Pause, Say, ScriptedModel
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 SCRIPTED = Path(__file__).with_name("scripted_chat.py")
@@ -120,3 +124,17 @@ def test_a_second_signal_ends_it_now(tmp_path: Path) -> None:
     program.send_signal(signal.SIGTERM)
     program.communicate(timeout=60)
     assert program.returncode == 143
+
+
+async def test_an_answer_that_another_program_makes(tmp_path: Path) -> None:
+    """Who opens the conversation meanwhile is told so, and by the one who makes it nothing."""
+    path, never = tmp_path / "chat.db", asyncio.Event()
+    model = ScriptedModel([[Say("Half"), Pause(until=never)]])
+    async with library.open(path, model=model) as one, library.open(path, model="offline") as other:
+        conversation = await one.create()
+        await conversation.start("?")
+        there = await other.open(conversation.id)
+        (line,) = await unfinished(other, there.state)
+        assert line.startswith("another program is making the answer")
+        assert await unfinished(one, conversation.state) == []
+        await conversation.cancel()

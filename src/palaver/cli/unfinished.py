@@ -17,11 +17,13 @@ ARGUMENTS = 60
 
 
 async def unfinished(manager: "ConversationManager", state: ConversationState) -> list[str]:
-    """Lines about the last answer, where its program stopped before it was complete, or where
-    nobody knows whether a tool took effect; none where all is well."""
+    """Lines about the last answer, where another program makes it, where its program stopped before
+    it was complete, or where nobody knows whether a tool took effect; none where all is well."""
     lines: list[str] = []
-    last = state.last
-    if last is None or state.turn is not None:
+    last, opened = state.last, state.turn
+    if opened is not None and opened.held is None and not manager.streams.is_running(opened.id):
+        return ["another program is making the answer; what you say here waits for its end"]
+    if last is None or opened is not None:
         return lines
     closed = await manager.store.read(Scope(), state.id, kinds=("turn.closed",))
     end = closed[-1].event if closed else None
