@@ -90,8 +90,12 @@ def _operation(method: str, path: str, operation: dict[str, Any], document: dict
     parts.append(_table("Answers", [_answer(*each) for each in answers]))
     return (
         f"<details><summary><b>{method.upper()}</b><code>{escape(path)}</code>"
-        f"<span>{escape(operation.get('summary', ''))}</span></summary>{''.join(parts)}</details>"
+        f"<span>{_text(_first_sentence(told))}</span></summary>{''.join(parts)}</details>"
     )
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition("\n\n")[0].partition(". ")[0].rstrip(".")
 
 
 def _found(value: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
