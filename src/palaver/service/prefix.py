@@ -283,11 +283,9 @@ def _said(messages: Sequence[Message], at: int) -> Iterator[_Said]:
                 return
             while at < len(messages) and messages[at].role is Role.TOOL:
                 for block in messages[at].content:
-                    if (
-                        not isinstance(block, ToolResult)
-                        or block.call_id not in ids - results.keys()
-                    ):
+                    if not isinstance(block, ToolResult) or block.call_id not in ids:
                         return
+                    ids.remove(block.call_id)
                     results[block.call_id] = block
                 at += 1
         elif message.role is not Role.USER:

@@ -8,7 +8,7 @@ conversation's prompt. Pictures and files come as data URLs: nothing is ever fet
 import base64
 import binascii
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
 
@@ -82,7 +82,8 @@ class Gathering:
     def __init__(self, *, goes_on: bool = False, place: str = "messages") -> None:
         self._goes_on, self._place = goes_on, place
         self._system: list[str] = []
-        self._messages: list[Message] = []
+        self._drafts: list[tuple[Role, list[Block]]] = []
+        """Messages; the last one may still grow."""
         self._open: dict[str, ToolCall] = {}
         """Calls of the newest assistant message that have no result yet."""
 
@@ -98,64 +99,70 @@ class Gathering:
 
     def assistant(self, blocks: tuple[Block, ...], place: str) -> None:
         """Something said by the model. Two in a row are one message."""
-        last = self._messages[-1] if self._messages else None
-        if last is not None and last.role is Role.ASSISTANT:
-            blocks = (*last.content, *blocks)
-            self._messages.pop()
         if not blocks:
             return
-        calls = [block for block in blocks if isinstance(block, ToolCall)]
-        self._open = {}
-        self._add(Role.ASSISTANT, blocks, place)
-        self._open = {call.id: call for call in calls}
-        if len(self._open) != len(calls):
-            raise invalid(place, "two calls have the same id")
+        if self._last_role() is Role.ASSISTANT:
+            self._drafts[-1][1].extend(blocks)
+        else:
+            self._add(Role.ASSISTANT, blocks, place)
+        for call in blocks:
+            if isinstance(call, ToolCall):
+                if call.id in self._open:
+                    raise invalid(place, "two calls have the same id")
+                self._open[call.id] = call
 
     def result(self, call_id: str, blocks: tuple[Block, ...], place: str) -> None:
         """The result of a call."""
         call = self._open.pop(call_id, None)
-        is_first = not self._messages or self._messages[0].role is Role.TOOL
+        is_first = not self._drafts or self._drafts[0][0] is Role.TOOL
         if call is None and not (self._goes_on and is_first and call_id):
             raise invalid(f"{place}.tool_call_id", f"no call {call_id[:64]!r} waits for a result")
         content = tuple(b for b in blocks if isinstance(b, Text | Image | File))
         result = ToolResult(CallId(call_id), "" if call is None else call.name, content)
-        last = self._messages[-1] if self._messages else None
-        if last is not None and last.role is Role.TOOL:
-            self._messages[-1] = self._in_order(last, result)
+        if self._last_role() is Role.TOOL:
+            self._drafts[-1][1].append(result)
         else:
-            self._messages.append(Message(Role.TOOL, (result,)))
+            self._drafts.append((Role.TOOL, [result]))
 
-    def _in_order(self, last: Message, result: ToolResult) -> Message:
-        results = [*last.tool_results, result]
-        if len(self._messages) > 1:
-            order = {call.id: i for i, call in enumerate(self._messages[-2].tool_calls)}
-            results.sort(key=lambda each: order.get(each.call_id, 0))
-        return msgspec.structs.replace(last, content=tuple(results))
+    def _last_role(self) -> Role | None:
+        return self._drafts[-1][0] if self._drafts else None
 
     def _add(self, role: Role, blocks: tuple[Block, ...], place: str) -> None:
         if self._open:
             missing = next(iter(self._open))
             raise invalid(place, f"the call {missing[:64]!r} before it has no result")
-        stop = StopReason.END_TURN if role is Role.ASSISTANT else None
-        if any(isinstance(block, ToolCall) for block in blocks):
-            stop = StopReason.TOOL_USE
-        self._messages.append(Message(role, blocks, stop=stop))
+        self._drafts.append((role, list(blocks)))
 
     def said(self) -> Said:
         """What came. Raises InvalidInput where nobody waits for an answer."""
-        if not self._messages:
+        if not self._drafts:
             raise invalid(self._place, "nothing is asked: there is no message")
         if self._open:
             missing = next(iter(self._open))
             raise invalid(self._place, f"the call {missing[:64]!r} has no result")
-        if self._messages[-1].role not in (Role.USER, Role.TOOL):
+        if self._last_role() not in (Role.USER, Role.TOOL):
             raise invalid(self._place, "the last message must be a user's, or a call's result")
         return self.history()
 
     def history(self) -> Said:
         """What came, whoever said it last."""
         system = "\n\n".join(text for text in self._system if text) if self._system else None
-        return Said(system, tuple(self._messages))
+        return Said(system, tuple(self._made()))
+
+    def _made(self) -> Iterator[Message]:
+        """Results are in the order of their calls."""
+        order: dict[str, int] = {}
+        for role, blocks in self._drafts:
+            content = blocks
+            if role is Role.TOOL:
+                results = [block for block in blocks if isinstance(block, ToolResult)]
+                places = [order.get(result.call_id, 0) for result in results]
+                in_order = sorted(range(len(results)), key=places.__getitem__)
+                content = [results[number] for number in in_order]
+            calls = [block.id for block in blocks if isinstance(block, ToolCall)]
+            order = {id: number for number, id in enumerate(calls)}
+            stop = StopReason.TOOL_USE if calls else StopReason.END_TURN
+            yield Message(role, tuple(content), stop=stop if role is Role.ASSISTANT else None)
 
 
 async def _answer(message: ChatInput, place: str, attach: Attach) -> tuple[Block, ...]:
