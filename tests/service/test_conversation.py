@@ -1,5 +1,7 @@
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,11 +23,12 @@ from palaver.domain.errors import (
     Conflict,
     ContextWindowExceeded,
     IdempotencyMismatch,
+    ProtocolViolation,
 )
 from palaver.domain.messages import Flag
 from palaver.domain.state import ConversationState
 from palaver.domain.values import TurnOutcome
-from palaver.providers.base import ModelInfo
+from palaver.providers.base import ModelEvent, ModelInfo, ModelRequest
 from palaver.service.actions import SendMessage, StateAction
 from palaver.service.output import OutputInvalid
 from palaver.service.state import StateChange
@@ -333,3 +336,31 @@ async def test_an_id_of_ones_own() -> None:
             await manager.create(id="conv_of_mine")
         with pytest.raises(InvalidInput):
             await manager.create(id="no id")
+
+
+async def test_an_adapter_that_breaks(opened: Opened) -> None:
+    """The turn fails with the kind of the failure; its words, which may hold anything, are for the
+    program alone."""
+
+    class Broken:
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+        async def __aiter__(self) -> AsyncIterator[list[ModelEvent]]:
+            raise OSError("/secret/place")
+            yield []  # type: ignore[unreachable]
+
+    class Breaks(ScriptedModel):
+        def stream(self, request: ModelRequest) -> Any:
+            return Broken(super().stream(request))
+
+    manager = await opened(Breaks())
+    conversation = await manager.create()
+    with pytest.raises(ProtocolViolation) as caught:
+        await conversation.say("?")
+    assert "OSError" in caught.value.message
+    assert "secret" not in repr(caught.value.info())
+    assert "secret" in repr(caught.value.__cause__)

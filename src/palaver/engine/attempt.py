@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from palaver import log
 from palaver.domain.errors import ProtocolViolation, ProviderError, StreamTruncated
 from palaver.domain.ids import CallId
 from palaver.domain.messages import Block, Flag
@@ -163,10 +164,13 @@ class Attempt:
         except ProviderError as error:
             failure = error
         except Exception as unexpected:  # noqa: BLE001 - an adapter must not hang or kill a turn
+            kind = type(unexpected).__name__
+            log.get("turn").error("adapter_failed", error=repr(unexpected))
             failure = ProtocolViolation(
-                f"the model adapter failed: {type(unexpected).__name__}: {unexpected}",
+                f"the model adapter failed with {kind}; the log has the details",
                 should_retry=False,
             )
+            failure.__cause__ = unexpected
         finally:
             await stream.aclose()
         inbox.put(StreamEnded(self.number, failure))

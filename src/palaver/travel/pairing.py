@@ -56,6 +56,7 @@ class _Answered(msgspec.Struct):
 
     item: Item
     results: list[ToolResult | None]
+    calls: tuple[ToolCall, ...] = ()
     first: Message | None = None
     """The tool message that held the first result."""
 
@@ -136,6 +137,7 @@ class Pairing:
             number += 1
         if tuple(content) != message.content:
             answered.item = Item(replace(message, content=tuple(content)), item.record)
+        answered.calls = answered.item.message.tool_calls
         self._made.append(answered)
 
     def _callable(self, call: ToolCall, record: int) -> ToolCall:
@@ -178,7 +180,7 @@ class Pairing:
         answered, number = found
         if self._is_late(answered):
             self._note(RepairKind.MISPLACED, item.record, "a result that came late")
-        call = answered.item.message.tool_calls[number]
+        call = answered.calls[number]
         named = result.name if result.name and _NAME.fullmatch(result.name) else call.name
         if (result.call_id, result.name) != (call.id, named):
             result = replace(result, call_id=call.id, name=named)
@@ -196,7 +198,7 @@ class Pairing:
             return
         why = ABORTED if message.stop is StopReason.ABORTED else NO_RESULT
         results = []
-        for call, result in zip(message.tool_calls, answered.results, strict=True):
+        for call, result in zip(answered.calls, answered.results, strict=True):
             if result is None:
                 self._note(RepairKind.UNANSWERED_CALL, record, f"{call.name} {call.id}")
             missing = ToolResult(call.id, call.name, (Text(why),), failed=True)
