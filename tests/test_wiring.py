@@ -239,3 +239,22 @@ async def test_models_that_are_only_named_are_bounded(tmp_path: Path) -> None:
     await clock.advance(found.settings.clocks.turn_s + 1.0)
     models("openai:another")
     await models.aclose()
+
+
+def test_every_setting_has_a_variable(tmp_path: Path) -> None:
+    """Numbers, switches and lists are read, and come before the file; nonsense is said."""
+    found = environment(
+        tmp_path,
+        "[settings.server]\nport = 1\nhost = '127.0.0.2'",
+        PALAVER_SERVER__PORT="8000",
+        PALAVER_SERVER__ALLOWED_HOSTS="a.example.org, b.example.org",
+        PALAVER_OUTBOX__AUTOMATIC="false",
+        PALAVER_TURN__DRAIN_S="2.5",
+    ).settings
+    assert (found.server.port, found.server.host) == (8000, "127.0.0.2")
+    assert found.server.allowed_hosts == ("a.example.org", "b.example.org")
+    assert found.outbox.automatic is False
+    assert found.turn.drain_s == 2.5
+    for wrong in ({"PALAVER_SERVER__PORT": "many"}, {"PALAVER_SERVER__PROT": "1"}):
+        with pytest.raises(ConfigurationError, match="PALAVER_SERVER__"):
+            environment(tmp_path, **wrong)

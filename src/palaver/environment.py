@@ -63,7 +63,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
         log_level=env.get("PALAVER_LOG_LEVEL", "") or config.log_level,
         keys=keys,
         addresses=addresses,
-        settings=_settings(config.settings),
+        settings=_overridden(_settings(config.settings), env),
         config_file=config_file,
     )
 
@@ -133,3 +133,22 @@ def _settings(table: Mapping[str, Any]) -> Settings:
         return msgspec.convert(plain, Settings)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error}") from error
+
+
+def _overridden(settings: Settings, env: Mapping[str, str]) -> Settings:
+    """`PALAVER_SERVER__PORT` and the like come before the file; lists have commas."""
+    plain = msgspec.to_builtins(settings)
+    given = [name for name in env if name.startswith("PALAVER_") and "__" in name]
+    for variable in given:
+        group, _, name = variable.removeprefix("PALAVER_").lower().partition("__")
+        if not isinstance(plain.get(group), dict) or name not in plain[group]:
+            raise ConfigurationError(f"there is no setting {group}.{name} ({variable})")
+        value = env[variable].strip()
+        is_list = isinstance(plain[group][name], list | tuple)
+        plain[group][name] = list(_names(value)) if is_list else value
+    if not given:
+        return settings
+    try:
+        return msgspec.convert(plain, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"settings from {', '.join(given)}: {error}") from error
