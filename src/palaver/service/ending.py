@@ -218,6 +218,8 @@ class TurnEnder:
                 # Rows have been written that this session does not know of.
                 adopted = None
                 self._sessions.streams.forget(turn)
+                # Under a later epoch, since readers may have seen what is not among them.
+                await self._store.take_turn(self._scope, turn)
             else:
                 return
 
