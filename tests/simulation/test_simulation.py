@@ -63,3 +63,9 @@ def test_a_world_that_breaks_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("palaver.testing.simulation.HEALED_S", 0.0)
     with pytest.raises(AssertionError, match=r"^seed 7: "):
         simulate(7)
+
+
+def test_a_turn_that_is_ended_while_its_store_fails() -> None:
+    """A delta that was shown and never stored is replaced under a later epoch, so that its reader
+    learns of it. This world found it otherwise."""
+    simulate(9935)
